@@ -1,0 +1,68 @@
+# Type `make` for the list of verbs. Needs Python 3.11-3.13 and make; everything else it fetches.
+PYTHON ?= python3
+PORT   ?= 8000
+
+BIN    := .venv/bin
+ENV    := .venv/.installed
+PYTEST := $(BIN)/python -m pytest -q
+SITE   := _build/html
+
+# Notebooks print the same digits wherever they run: one thread, no progress bars.
+export OMP_NUM_THREADS   := 1
+export SBM_LITE_PROGRESS := 0
+# Jupyter's next way of finding its folders, chosen now so that it does not warn.
+export JUPYTER_PLATFORM_DIRS := 1
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help book site test lab notebooks claims bench clean
+
+help:
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+$(ENV): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; choose one with: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e .
+	@touch $(ENV)
+
+book: site ## build the book and serve it on localhost (PORT=8000)
+	@echo "The book is at http://127.0.0.1:$(PORT)/ (Ctrl+C stops it)"
+	@$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory $(SITE) >/dev/null 2>&1 \
+	    || test $$? -gt 128 || { echo "Port $(PORT) is taken; try: make book PORT=8001"; exit 1; }
+
+site: $(ENV) ## build the website into _build/html, warnings are errors
+	@rm -rf $(SITE)
+	$(BIN)/jupyter-book build . --all -W -n --keep-going --quiet
+
+test: $(ENV) ## check everything: lint, units, claims, notebooks, site, browser
+	@printf '\n=== lint ===\n'
+	$(BIN)/ruff check .
+	@printf '\n=== units: the package, the tools, the state of the notebooks ===\n'
+	$(PYTEST) -n 2 --dist loadscope tests --ignore tests/claims --ignore tests/site
+	@printf '\n=== claims: every statement of the book that can be checked ===\n'
+	$(PYTEST) -n 2 --dist loadscope tests/claims
+	@printf '\n=== notebooks: run again, outputs compared ===\n'
+	$(PYTEST) -n 2 --dist loadscope --nbval-lax --nbval-current-env --nbval-cell-timeout 120 book
+	@printf '\n=== site: built with warnings as errors ===\n'
+	@$(MAKE) --no-print-directory site
+	@printf '\n=== browser: every page read, every explorable moved ===\n'
+	SBM_LITE_SITE=$(SITE) $(PYTEST) tests/site
+	@printf '\nAll passed.\n'
+
+lab: $(ENV) ## open the notebooks in JupyterLab
+	$(BIN)/jupyter lab --notebook-dir book
+
+notebooks: $(ENV) ## run every notebook in a clean kernel and save its outputs
+	$(BIN)/python -m tools.notebooks book/*.ipynb
+
+claims: $(ENV) ## run the claims and write book/claims.md
+	$(BIN)/python -m tools.claims
+
+bench: $(ENV) ## measure speed beside a plain loop
+	@set -e; for name in $(filter-out __init__, $(basename $(notdir $(wildcard benchmarks/*.py)))); do \
+	    printf '\n=== %s ===\n' $$name; OMP_NUM_THREADS=2 $(BIN)/python -m benchmarks.$$name; done
+
+clean: ## remove what was built, the environment included
+	rm -rf .venv _build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

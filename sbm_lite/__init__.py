@@ -1,0 +1,17 @@
+"""Score-based generative models, small enough to read in one sitting.
+
+A *score* is the gradient of a log density, s(x) = ∇ₓ log p(x). The modules, in reading order:
+
+    densities      distributions whose score is known exactly
+    calculus       derivatives of vector fields: score_of, divergence, line integrals
+    samplers       Langevin dynamics, plain and Metropolis-adjusted
+    diagnostics    numbers that say how good a set of samples is
+    figures        the pictures of the book (matplotlib)
+    explorables    figures that simulate live, with or without a kernel
+    labs           ipywidgets panels that re-run the real experiments
+
+Points are tensors of shape (n, d); whatever gives one number per point has shape (n,).
+Randomness comes from a `torch.Generator` passed by keyword, never from the global stream.
+"""
+
+__version__ = "0.1.0"

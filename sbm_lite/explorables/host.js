@@ -1,0 +1,56 @@
+/**
+ * The website's host: bring every `[data-explorable]` figure to life when it comes near the screen.
+ * The module is the very one that JupyterLab runs; a plain object stands in for the kernel's model.
+ */
+
+/** The part of a widget's model that an explorable uses, kept in the page. */
+export function makeModel(state) {
+  const values = { ...state }, listeners = new Map();
+  const heard = (event) => listeners.get(event) ?? listeners.set(event, new Set()).get(event);
+  return {
+    get: (name) => values[name],
+    set(name, value) {
+      if (values[name] === value) return;
+      values[name] = value;
+      for (const react of [...heard(`change:${name}`)]) react();
+    },
+    on: (event, react) => heard(event).add(react),
+    off: (event, react) => heard(event).delete(react),
+    save_changes() {},
+  };
+}
+
+/** Replace the poster by the live explorable; keep it, and say so, if that fails. */
+export async function mount(figure) {
+  const poster = figure.querySelector("img"), el = document.createElement("div");
+  try {
+    const { explorable, state } = figure.dataset;
+    const module = await import(`./${explorable}.js`);
+    figure.prepend(el);
+    module.default.render({ model: makeModel(JSON.parse(state)), el });
+    poster?.remove();
+  } catch (error) {
+    const note = document.createElement("p");
+    note.setAttribute("role", "status");
+    note.textContent = `The live figure could not start (${error.message}); this is a still picture of it.`;
+    el.replaceChildren(note);
+    figure.append(el);
+    console.error(error);
+  }
+}
+
+function watchFigures() {
+  const figures = document.querySelectorAll("[data-explorable]");
+  if (figures.length === 0) return;
+  const observer = new IntersectionObserver((entries) => {
+    for (const { isIntersecting, target } of entries) {
+      if (!isIntersecting) continue;
+      observer.unobserve(target);
+      mount(target);
+    }
+  }, { rootMargin: "300px" });
+  figures.forEach((figure) => observer.observe(figure));
+}
+
+if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", watchFigures);
+else watchFigures();

@@ -1,0 +1,311 @@
+/**
+ * What every explorable stands on: labelled native controls bound to the traits of a model, a sharp
+ * square canvas, an animation loop that rests when nobody looks, and the page's light or dark theme.
+ */
+import { evaluate } from "./maths.js";
+
+const SHARPEST = 2; // device pixels per CSS pixel, at most
+const FRAME = 1000 / 60 - 4; // ms; a faster screen skips frames instead of hurrying time
+const CONTROLS = ["input", "select", "button"];
+const BANDS = 9; // filled contours from nothing to the peak
+
+const STYLE = `
+.sbm-explorable { --sbm-text: #1c2530; --sbm-quiet: #55606d; --sbm-line: #c9d1da; --sbm-panel: #f6f8fa;
+  --sbm-accent: #33658a; --sbm-measured: #c22f0f; --sbm-theory: #1d7a2d; --sbm-warn: #fff1e0;
+  container-type: inline-size; color: var(--sbm-text); font: 15px/1.45 system-ui, sans-serif;
+  text-align: left; margin: 0 auto 14px; padding: 3px; max-width: 980px; }
+.sbm-explorable.sbm-dark { --sbm-text: #e8edf2; --sbm-quiet: #a9b4c0; --sbm-line: #3c4855;
+  --sbm-panel: #1b222b; --sbm-accent: #7fb2e0; --sbm-measured: #ff9a76; --sbm-theory: #7fd08d;
+  --sbm-warn: #43311b; color-scheme: dark; }
+.sbm-explorable *, .sbm-explorable *::before { box-sizing: border-box; }
+.sbm-explorable .sbm-grid { display: grid; gap: 14px; grid-template-columns: minmax(0, 1fr); }
+.sbm-explorable .sbm-picture { position: relative; width: 100%; max-width: 560px; aspect-ratio: 1;
+  margin: 0 auto; border: 1px solid var(--sbm-line); border-radius: 8px; overflow: hidden; }
+.sbm-explorable canvas { position: absolute; inset: 0; width: 100%; height: 100%; display: block; }
+.sbm-explorable .sbm-panel { display: flex; flex-direction: column; gap: 10px; min-width: 0; }
+.sbm-explorable .sbm-row { display: grid; grid-template-columns: minmax(0, 1fr) auto; gap: 0 8px;
+  align-items: baseline; }
+.sbm-explorable label { font: inherit; color: var(--sbm-text); margin: 0; }
+.sbm-explorable .sbm-value { font-variant-numeric: tabular-nums; white-space: nowrap; }
+.sbm-explorable input[type=range] { grid-column: 1 / -1; width: 100%; height: 28px; margin: 0;
+  accent-color: var(--sbm-accent); cursor: pointer; }
+.sbm-explorable .sbm-pair { display: grid; grid-template-columns: 1fr 1fr; gap: 16px; }
+.sbm-explorable .sbm-inline { display: flex; flex-wrap: wrap; gap: 6px 18px; align-items: center; }
+.sbm-explorable .sbm-tick { display: inline-flex; gap: 7px; align-items: center; min-height: 28px;
+  cursor: pointer; }
+.sbm-explorable .sbm-tick:has(:disabled) { opacity: .55; cursor: default; }
+.sbm-explorable input[type=checkbox] { width: 18px; height: 18px; margin: 0;
+  accent-color: var(--sbm-accent); }
+.sbm-explorable select, .sbm-explorable input[type=number], .sbm-explorable button { font: inherit;
+  min-height: 34px; padding: 3px 10px; color: var(--sbm-text); background: var(--sbm-panel);
+  border: 1px solid var(--sbm-line); border-radius: 6px; }
+.sbm-explorable input[type=number] { width: 5.5em; }
+.sbm-explorable button { cursor: pointer; min-width: 4.6em; }
+.sbm-explorable button:hover { border-color: var(--sbm-accent); }
+.sbm-explorable button.sbm-main { background: var(--sbm-accent); border-color: var(--sbm-accent);
+  color: #fff; font-weight: 600; }
+.sbm-explorable.sbm-dark button.sbm-main { color: #10161d; }
+.sbm-explorable :is(input, select, button):focus-visible { outline: 3px solid var(--sbm-accent);
+  outline-offset: 0; }
+.sbm-explorable table.sbm-readout { display: table; width: 100%; margin: 0; border-collapse: collapse;
+  font: inherit; font-variant-numeric: tabular-nums; background: none; border: 0; color: inherit; }
+.sbm-explorable .sbm-readout :is(th, td) { padding: 4px 0 4px 10px; text-align: right; background: none;
+  border: 0; border-bottom: 1px solid var(--sbm-line); font-weight: 400; color: var(--sbm-text); }
+.sbm-explorable .sbm-readout :is(th, td):first-child { text-align: left; padding-left: 0; }
+.sbm-explorable .sbm-readout thead th { color: var(--sbm-quiet); font-size: 13px; }
+.sbm-explorable .sbm-readout output { font-weight: 600; white-space: nowrap; }
+.sbm-explorable output[name=measured] { color: var(--sbm-measured); }
+.sbm-explorable output[name=theory] { color: var(--sbm-theory); }
+.sbm-explorable .sbm-note { margin: 0; color: var(--sbm-quiet); font-size: 13px; }
+.sbm-explorable .sbm-message { margin: 0; padding: 8px 12px; border-radius: 6px;
+  background: var(--sbm-warn); border-left: 4px solid var(--sbm-measured); }
+.sbm-explorable .sbm-message:empty { display: none; }
+.sbm-explorable .sbm-unseen { position: absolute; width: 1px; height: 1px; overflow: hidden;
+  clip-path: inset(50%); white-space: nowrap; }
+.sbm-explorable .sbm-handle { position: absolute; width: 48px; height: 48px; margin: -24px 0 0 -24px;
+  border-radius: 50%; cursor: grab; touch-action: none; }
+.sbm-explorable .sbm-handle:active { cursor: grabbing; }
+@container (min-width: 640px) {
+  .sbm-explorable .sbm-grid { grid-template-columns: minmax(0, 1.3fr) minmax(270px, 1fr); gap: 22px;
+    align-items: start; } }
+`;
+
+/** An element with attributes (functions become listeners) and children. The mark on controls keeps
+    JupyterLab, which would take the arrow keys for itself, from reading keys meant for them. */
+export function h(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  if (CONTROLS.includes(tag)) node.setAttribute("data-lm-suppress-shortcuts", "true");
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === "function") node.addEventListener(name, value);
+    else if (value !== false) node.setAttribute(name, value);
+  }
+  node.append(...children);
+  return node;
+}
+
+/** Write text only when it changes, so that nothing is announced or laid out twice. */
+export function say(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+/** The root of one explorable: `watch` its traits, register clean-ups, `destroy` it all. */
+export function makeStage({ model, el }) {
+  if (!document.getElementById("sbm-explorable-style"))
+    document.head.append(h("style", { id: "sbm-explorable-style" }, STYLE));
+  const root = h("div", { class: "sbm-explorable" });
+  const cleanups = [() => root.remove()];
+  el.append(root);
+  const watch = (names, react) => {
+    for (const name of names) {
+      model.on(`change:${name}`, react);
+      cleanups.push(() => model.off(`change:${name}`, react));
+    }
+  };
+  const write = (values) => {
+    for (const [name, value] of Object.entries(values)) model.set(name, value);
+    model.save_changes();
+  };
+  return { model, root, watch, write, onDestroy: (f) => cleanups.push(f), destroy: () => cleanups.forEach((f) => f()) };
+}
+
+/** Ids that differ between controls, explorables on a page, and modules in a notebook. */
+export const freshId = (() => {
+  const instance = Math.random().toString(36).slice(2, 8);
+  let count = 0;
+  return (name) => `sbm-${instance}-${name}-${(count += 1)}`;
+})();
+
+/** Tie one control to one trait, in both directions. */
+function bind({ model, watch, write }, name, control, event, read, show) {
+  control.addEventListener(event, () => {
+    const value = read();
+    if (value !== undefined) write({ [name]: value });
+  });
+  const update = () => show(model.get(name));
+  watch([name], update);
+  update();
+}
+
+/** A slider with its symbol and value; with `log` equal moves multiply the value equally. */
+export function slider(stage, { name, label, symbol, min, max, step, log = false, digits, format }) {
+  const id = freshId(name);
+  const value = h("output", { class: "sbm-value", for: id, "aria-live": "off" });
+  const [to, from] = log ? [Math.log10, (v) => +(10 ** v).toPrecision(digits)] : [(v) => v, (v) => v];
+  const input = h("input", { type: "range", id, name, min, max, step });
+  const read = () => from(+input.value);
+  bind(stage, name, input, "input", read, (v) => {
+    if (read() !== v) input.value = to(v);
+    say(value, `${symbol} = ${format(v)}`);
+    input.setAttribute("aria-valuetext", value.textContent);
+  });
+  return h("div", { class: "sbm-row" }, h("label", { for: id }, label), value, input);
+}
+
+export function checkbox(stage, { name, label }) {
+  const id = freshId(name);
+  const input = h("input", { type: "checkbox", id, name });
+  bind(stage, name, input, "change", () => input.checked, (v) => (input.checked = v));
+  return h("label", { class: "sbm-tick", for: id }, input, label);
+}
+
+export function chooser(stage, { name, label, choices }) {
+  const id = freshId(name);
+  const input = h("select", { id, name }, ...choices.map((c) => h("option", { value: c }, c)));
+  bind(stage, name, input, "change", () => input.value, (v) => (input.value = v));
+  return h("span", { class: "sbm-inline" }, h("label", { for: id }, label), input);
+}
+
+export function wholeNumber(stage, { name, label, min = 0, max = 999999 }) {
+  const id = freshId(name);
+  const input = h("input", { type: "number", id, name, min, max, step: 1, inputmode: "numeric" });
+  const read = () => (input.value !== "" && input.validity.valid ? +input.value : undefined);
+  bind(stage, name, input, "change", read, (v) => (input.value = v));
+  return h("span", { class: "sbm-inline" }, h("label", { for: id }, label), input);
+}
+
+/** A table of live numbers beside their theory; `show` takes rows [name, measured, theory]. */
+export function readout(titles) {
+  const body = h("tbody");
+  const cell = (name) => h("td", {}, h("output", { name, class: name, "aria-live": "off" }));
+  const row = () => h("tr", {}, h("th", { scope: "row" }), cell("measured"), cell("theory"));
+  const head = h("tr", {}, ...titles.map((t) => h("th", { scope: "col" }, t)));
+  const node = h("table", { class: "sbm-readout" }, h("thead", {}, head), body);
+  const show = (rows) => {
+    while (body.rows.length < rows.length) body.append(row());
+    while (body.rows.length > rows.length) body.lastChild.remove();
+    rows.forEach((texts, i) => [...body.rows[i].cells].forEach((c, j) => say(c.firstElementChild ?? c, texts[j])));
+  };
+  return { node, show };
+}
+
+/** A square picture of [-limit, limit]² made of stacked canvases; `paint(size)` on every resize. */
+export function makePicture(stage, { layers, label, paint }) {
+  const canvases = Array.from({ length: layers }, () => h("canvas"));
+  const node = h("div", { class: "sbm-picture", role: "img", "aria-label": label }, ...canvases);
+  const picture = { node, contexts: canvases.map((c) => c.getContext("2d")), size: 0, scale: 1 };
+  const fit = () => {
+    picture.scale = Math.min(window.devicePixelRatio || 1, SHARPEST);
+    const size = Math.round(node.clientWidth * picture.scale);
+    if (size === picture.size || size === 0) return;
+    picture.size = size;
+    for (const c of canvases) c.width = c.height = size;
+    paint();
+  };
+  const observer = new ResizeObserver(fit);
+  observer.observe(node);
+  stage.onDestroy(() => observer.disconnect());
+  return picture;
+}
+
+/** Call `tick` once a frame while `playing`, on screen and in a visible tab. */
+export function makeLoop(stage, tick) {
+  const loop = { playing: false };
+  let inView = false, request = 0, last = 0;
+  const frame = (now) => {
+    request = requestAnimationFrame(frame);
+    if (now - last < FRAME) return;
+    last = now;
+    tick();
+  };
+  const update = () => {
+    const wanted = loop.playing && inView && !document.hidden;
+    if (wanted && !request) request = requestAnimationFrame(frame);
+    if (wanted || !request) return;
+    cancelAnimationFrame(request);
+    request = 0;
+  };
+  const observer = new IntersectionObserver((entries) => {
+    inView = entries[entries.length - 1].isIntersecting;
+    update();
+  });
+  observer.observe(stage.root);
+  document.addEventListener("visibilitychange", update);
+  stage.onDestroy(() => {
+    loop.play(false);
+    observer.disconnect();
+    document.removeEventListener("visibilitychange", update);
+  });
+  loop.play = (playing) => {
+    loop.playing = playing;
+    update();
+  };
+  return loop;
+}
+
+export const prefersStill = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+
+const LIGHT = { dark: false, ground: [255, 255, 255], peak: [96, 146, 190], ink: "#2b3947", quiet: "#5b6875", point: [204, 51, 17], halo: "#ffffff" };
+const DARK = { dark: true, ground: [16, 21, 28], peak: [52, 112, 168], ink: "#dce5ee", quiet: "#93a1af", point: [255, 140, 105], halo: "#10151c" };
+
+/** The page's colours: the book's switch, else JupyterLab's, else the system's; tells of changes. */
+export function makeTheme(stage, repaint) {
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  const isDark = () => {
+    const book = document.documentElement.dataset.theme, lab = document.body.dataset.jpThemeLight;
+    if (book === "dark" || book === "light") return book === "dark";
+    return lab ? lab === "false" : system.matches;
+  };
+  const theme = {};
+  const apply = () => {
+    Object.assign(theme, isDark() ? DARK : LIGHT);
+    stage.root.classList.toggle("sbm-dark", theme.dark);
+  };
+  const refresh = () => {
+    const before = theme.dark;
+    apply();
+    if (theme.dark !== before) repaint();
+  };
+  const observer = new MutationObserver(refresh);
+  observer.observe(document.documentElement, { attributeFilter: ["data-theme"] });
+  observer.observe(document.body, { attributeFilter: ["data-jp-theme-light"] });
+  system.addEventListener("change", refresh);
+  stage.onDestroy(() => (observer.disconnect(), system.removeEventListener("change", refresh)));
+  apply();
+  return theme;
+}
+
+/** Values on the centres of an m × m grid over [-limit, limit]², top row first. */
+export function onGrid(mixture, limit, m) {
+  const x = new Float64Array(2 * m * m), score = new Float64Array(2 * m * m), logProb = new Float64Array(m * m);
+  for (let i = 0; i < m * m; i++) {
+    x[2 * i] = limit * ((2 * (i % m) + 1) / m - 1);
+    x[2 * i + 1] = limit * (1 - (2 * Math.floor(i / m) + 1) / m);
+  }
+  evaluate(mixture, x, score, logProb);
+  return { x, score, logProb };
+}
+
+/** Paint p^β as soft filled contours over the lowest canvas. */
+export function paintDensity(picture, theme, mixture, limit, beta = 1) {
+  const m = 160, { logProb } = onGrid(mixture, limit, m), context = picture.contexts[0];
+  const peak = logProb.reduce((a, b) => Math.max(a, b), -Infinity);
+  const image = new ImageData(m, m), { ground } = theme;
+  for (let i = 0; i < m * m; i++) {
+    const height = BANDS * Math.exp(0.5 * beta * (logProb[i] - peak));
+    const band = Math.floor(height), t = (band + (height - band) ** 3) / BANDS;
+    for (let c = 0; c < 3; c++) image.data[4 * i + c] = ground[c] + t * (theme.peak[c] - ground[c]);
+    image.data[4 * i + 3] = 255;
+  }
+  const small = h("canvas", { width: m, height: m });
+  small.getContext("2d").putImageData(image, 0, 0);
+  context.imageSmoothingQuality = "high";
+  context.drawImage(small, 0, 0, picture.size, picture.size);
+}
+
+/** Numbers along the left and lower edge, on the canvas of that layer. */
+export function paintTicks({ contexts, size, scale }, layer, theme, limit) {
+  const context = contexts[layer];
+  const every = limit / 2, at = (v) => (size * (v / limit + 1)) / 2;
+  context.font = `${11 * scale}px system-ui, sans-serif`;
+  context.fillStyle = theme.quiet;
+  context.strokeStyle = theme.halo;
+  context.lineWidth = 3 * scale;
+  const write = (...where) => (context.strokeText(...where), context.fillText(...where));
+  for (const v of [-every, 0, every]) {
+    const text = String(v).replace("-", "−");
+    context.textAlign = "center";
+    write(text, at(v), size - 6 * scale);
+    context.textAlign = "left";
+    write(text, 6 * scale, at(-v) + 4 * scale);
+  }
+}

@@ -1,0 +1,125 @@
+"""The pictures of the book: drawing functions take axes and arrays, and return the axes.
+
+Nothing is computed here. One colour per role in every figure: what the data are, what a model or
+a chain produced, what is exactly true, and the path between.
+"""
+
+import base64
+import html
+import io
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from IPython.display import HTML
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from PIL import Image, ImageDraw
+
+COLOURS = {
+    "data": "#4477AA",  # samples of the target
+    "model": "#CC3311",  # what a chain or a network produced
+    "truth": "#228833",  # closed forms
+    "path": "#AA7700",  # one trajectory
+    "neutral": "#555555",
+}
+PALE_BLUES = LinearSegmentedColormap.from_list("pale blues", ["#FFFFFF", "#C9DAEA", "#6F9BC4"])
+
+
+def use_style() -> None:
+    """Make the book's style the default of this session."""
+    plt.style.use(Path(__file__).with_name("sbm.mplstyle"))
+
+
+def heat(ax: Axes, points, values, *, label: str | None = None) -> Axes:
+    """A positive field on a square `grid` of (n², 2) points, as pale blue steps.
+
+    `values` is (n²,), the first coordinate varying fastest; the steps are finer near 0, so that a
+    weak mode stays visible beside a strong one. `label` adds a colour bar.
+    """
+    n = round(len(values) ** 0.5)
+    x1, x2, height = (np.asarray(a).reshape(n, n) for a in (*np.asarray(points).T, values))
+    levels = height.max() * np.linspace(0, 1, 10) ** 2
+    steps = ax.contourf(x1, x2, height, levels, cmap=PALE_BLUES)
+    if label:
+        ax.figure.colorbar(steps, ax=ax, label=label, shrink=0.85, format="%.2g")
+    return _map_axes(ax, float(x1.max()))
+
+
+def arrows(ax: Axes, points, vectors, *, colour: str = "truth", half: float | None = None) -> Axes:
+    """A vector field as arrows; lengths shrink, ℓ → ℓ/(ℓ + `half`), half the median if None."""
+    points, vectors = np.asarray(points), np.asarray(vectors)
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    drawn = vectors / np.maximum(length + (half or np.median(length)), 1e-12)
+    ax.quiver(*points.T, *drawn.T, color=COLOURS[colour], angles="xy", scale_units="xy", scale=1,
+              width=0.004, headwidth=4.5, pivot="mid")  # fmt: skip
+    return ax
+
+
+def cloud(ax: Axes, points, *, colour: str = "model", limit: float | None = None, **kwargs) -> Axes:
+    """Points in the plane as a cloud of small dots."""
+    style = {"s": 5, "alpha": 0.5, "linewidths": 0} | kwargs
+    ax.scatter(*np.asarray(points).T, color=COLOURS[colour], rasterized=True, **style)
+    return _map_axes(ax, limit) if limit else ax
+
+
+def trajectory(ax: Axes, path, *, colour: str = "path", **kwargs) -> Axes:
+    """One path of shape (t, 2): a thin line, a ring where it starts, a dot where it ends."""
+    path = np.asarray(path)
+    ax.plot(*path.T, color=COLOURS[colour], linewidth=1.0, **kwargs)
+    ax.plot(*path[0], "o", color=COLOURS[colour], fillstyle="none", markersize=6)
+    ax.plot(*path[-1], "o", color=COLOURS[colour], markersize=6)
+    return ax
+
+
+def curve(ax: Axes, x, y, *, role: str = "truth", label: str | None = None, **kwargs) -> Axes:
+    """A line in the colour of its role."""
+    ax.plot(np.asarray(x), np.asarray(y), color=COLOURS[role], label=label, **kwargs)
+    return ax
+
+
+def measured(ax: Axes, x, y, error, *, role: str = "model", label: str | None = None) -> Axes:
+    """Measured values as dots with bars of ± two standard errors."""
+    bars = 2 * np.asarray(error)
+    ax.errorbar(np.asarray(x), np.asarray(y), bars, fmt="o", color=COLOURS[role], label=label,
+                capsize=3, elinewidth=1.2, zorder=3)  # fmt: skip
+    return ax
+
+
+def _map_axes(ax: Axes, limit: float) -> Axes:
+    """Square axes for a picture in the plane."""
+    ax.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
+    ax.set(xlabel="$x_1$", ylabel="$x_2$")
+    ax.grid(False)
+    return ax
+
+
+def film(path, *, limit: float, alt: str, size: int = 300, milliseconds: int = 110) -> HTML:
+    """Particles (t, n, 2) in motion: an animated image that plays once, folded until asked for."""
+    centre = (np.asarray(path) * [1, -1] / limit + 1) * size / 2
+    frames = [Image.new("P", (size, size), 0) for _ in centre]
+    for frame, points in zip(frames, centre, strict=True):
+        frame.putpalette([255, 255, 255, *bytes.fromhex(COLOURS["model"][1:])])
+        draw = ImageDraw.Draw(frame)
+        for x, y in points:
+            draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=1)
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=milliseconds)
+    image = html_image(buffer.getvalue(), alt, kind="gif")
+    return HTML(f'<details class="film"><summary>Play the film</summary>{image}</details>')
+
+
+def png(figure) -> bytes:
+    """The figure as a small PNG (256 colours), closed afterwards."""
+    raw, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(raw, format="png")
+    plt.close(figure)
+    image = Image.open(raw).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    image.save(small, format="png", optimize=True)
+    return small.getvalue()
+
+
+def html_image(image: bytes, alt: str, kind: str = "png") -> str:
+    """An `<img>` that carries its picture inside itself."""
+    data = base64.b64encode(image).decode()
+    return f'<img alt="{html.escape(alt)}" loading="lazy" src="data:image/{kind};base64,{data}">'

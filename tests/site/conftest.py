@@ -1,0 +1,103 @@
+"""The site is built once, served on localhost, and read by a browser as a visitor would."""
+
+import os
+import subprocess
+import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+
+
+def toc_pages():
+    """Every page of _toc.yml as a path of the site, e.g. book/03_langevin.html."""
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf8"))
+    files = [entry["file"] for part in toc["parts"] for entry in part["chapters"]]
+    return [f"{name}.html" for name in (toc["root"], *files)]
+
+
+def pytest_generate_tests(metafunc):
+    """A test that asks for `page_path` runs once for every page of the book."""
+    if "page_path" in metafunc.fixturenames:
+        metafunc.parametrize("page_path", toc_pages())
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """Folder of the built site: the one in SBM_LITE_SITE, or one built now, warnings as errors."""
+    if built := os.environ.get("SBM_LITE_SITE"):
+        return ROOT / built
+    out = tmp_path_factory.mktemp("site")
+    build = ["jupyter_book.cli.main", "build", str(ROOT), "--path-output", str(out)]
+    flags = ["--all", "-W", "-n", "--keep-going", "--quiet"]
+    subprocess.run([sys.executable, "-m", *build, *flags], check=True)
+    return out / "_build" / "html"
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    """Serves files and keeps no log."""
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="session")
+def base_url(site):
+    """Address of the site on this machine."""
+    handler = partial(QuietHandler, directory=str(site))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+class Visit:
+    """One page in the browser, with everything it said and asked for."""
+
+    def __init__(self, page, base_url):
+        self.page, self.base_url, self.complaints = page, base_url, []
+        page.set_default_timeout(10_000)
+        page.on("console", self.heard)
+        page.on("pageerror", lambda error: self.complaints.append(f"page error: {error}"))
+        page.on("request", self.asked)
+        page.on("response", self.answered)
+
+    def heard(self, message):
+        if message.type in ("error", "warning"):
+            self.complaints.append(f"console {message.type}: {message.text}")
+
+    def asked(self, request):
+        if not request.url.startswith((self.base_url, "data:", "blob:")):
+            self.complaints.append(f"asks a third party: {request.url}")
+
+    def answered(self, response):
+        if response.status >= 400:
+            self.complaints.append(f"{response.status}: {response.url}")
+
+    def open(self, path):
+        """Go to `path` and wait until its formulas are typeset."""
+        self.page.goto(self.base_url + path, wait_until="load")
+        self.page.evaluate("() => window.MathJax?.startup?.promise?.then(() => true)")
+        return self.page
+
+
+@pytest.fixture
+def visit(browser, base_url):
+    """`visit(path, **options of a browser context)` opens a page and returns its Visit."""
+    contexts = []
+
+    def open_page(path, *, width=1280, height=900, **options):
+        size = {"width": width, "height": height}
+        contexts.append(browser.new_context(viewport=size, **options))
+        opened = Visit(contexts[-1].new_page(), base_url)
+        opened.open(path)
+        return opened
+
+    yield open_page
+    for context in contexts:
+        context.close()

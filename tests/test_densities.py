@@ -1,0 +1,219 @@
+"""Densities against torch.distributions, quadrature, finite differences and sampling."""
+
+import numpy as np
+import pytest
+import scipy.integrate
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
+
+from sbm_lite.densities import (
+    Banana,
+    Density,
+    GaussianMixture,
+    gaussian,
+    kernel_density,
+    ring,
+    swiss_roll,
+    two_modes,
+)
+from sbm_lite.diagnostics import standard_error
+from sbm_lite.runtime import generator
+
+SLANTED = [[[0.5, 0.2], [0.2, 0.4]], [[1.2, -0.3], [-0.3, 0.8]]]
+LOPSIDED = GaussianMixture([0.3, 0.7], [[-1.0, 0.0], [1.0, 0.5]], SLANTED)
+EVERY = {
+    "lopsided": LOPSIDED,
+    "two modes": two_modes(),
+    "gaussian": gaussian(0.7, dim=3),
+    "ring": ring(),
+    "swiss roll": swiss_roll(),
+    "banana": Banana(width=1.5, bend=0.2),
+    "kernel density": kernel_density(torch.tensor([[0.0, 1.0], [2.0, -1.0], [1.0, 1.0]]), 0.4),
+}
+each = pytest.mark.parametrize("p", EVERY.values(), ids=EVERY)
+each_plane = pytest.mark.parametrize(
+    "p", [p for p in EVERY.values() if p.dim == 2], ids=[k for k in EVERY if EVERY[k].dim == 2]
+)
+
+
+def points(p, n=200, spread=3.0, seed=0):
+    return spread * torch.randn(n, p.dim, generator=generator(seed), dtype=torch.float64)
+
+
+def by_torch(p):
+    """The same mixture, as torch.distributions builds it."""
+    return MixtureSameFamily(
+        Categorical(p.weights), MultivariateNormal(p.means, covariance_matrix=p.covariances)
+    )
+
+
+@given(seed=st.integers(0, 10**6), k=st.integers(1, 5), d=st.integers(1, 6))
+def test_any_mixture_agrees_with_torch_distributions(seed, k, d):
+    rng = generator(seed)
+    weights = torch.rand(k, generator=rng, dtype=torch.float64) + 0.1
+    factors = torch.randn(k, d, d, generator=rng, dtype=torch.float64)
+    covariances = factors @ factors.mT + 0.1 * torch.eye(d, dtype=torch.float64)
+    means = torch.randn(k, d, generator=rng, dtype=torch.float64)
+    p = GaussianMixture(weights / weights.sum(), means, covariances)
+    x = torch.randn(20, d, generator=rng, dtype=torch.float64)
+    torch.testing.assert_close(p.log_prob(x), by_torch(p).log_prob(x), rtol=1e-9, atol=1e-9)
+
+
+@each
+def test_score_is_the_slope_of_log_prob(p):
+    x, h = points(p), 1e-5
+    steps = h * torch.eye(p.dim, dtype=torch.float64)
+    slope = torch.stack([(p.log_prob(x + e) - p.log_prob(x - e)) / (2 * h) for e in steps], 1)
+    torch.testing.assert_close(p.score(x), slope, rtol=1e-5, atol=1e-5)
+
+
+@each
+def test_closed_form_score_is_that_of_autograd(p):
+    x = points(p)
+    torch.testing.assert_close(p.score(x), Density.score(p, x), rtol=1e-9, atol=1e-9)
+
+
+@each_plane
+def test_density_integrates_to_one(p):
+    axis = torch.linspace(-14, 14, 281, dtype=torch.float64)
+    mass = p.log_prob(torch.cartesian_prod(axis, axis)).exp().sum() * (28 / 280) ** 2
+    assert abs(mass - 1) < 1e-3
+
+
+@each
+def test_draws_follow_the_density(p):
+    """E[x·s(x)] = −d for every density (Stein), and E[s] = 0."""
+    x = p.sample(20_000, generator=generator(1)).double()
+    work = (x * p.score(x)).sum(1)
+    assert abs(work.mean() + p.dim) < 4.5 * standard_error(work)
+    for component in p.score(x).unbind(1):
+        assert abs(component.mean()) < 4.5 * standard_error(component)
+
+
+@each_plane
+def test_draws_have_the_moments_of_the_density(p):
+    axis = torch.linspace(-14, 14, 281, dtype=torch.float64)
+    nodes = torch.cartesian_prod(axis, axis)
+    mass = p.log_prob(nodes).exp() * (28 / 280) ** 2
+    x = p.sample(20_000, generator=generator(2)).double()
+    for f in (
+        lambda x: x[:, 0],
+        lambda x: x[:, 1],
+        lambda x: x[:, 0] * x[:, 1],
+        lambda x: x[:, 0] ** 2,
+        lambda x: x[:, 0] ** 2 * x[:, 1],
+    ):
+        assert abs(f(x).mean() - mass @ f(nodes)) < 4.5 * standard_error(f(x)) + 2e-3
+
+
+def test_far_away_log_prob_and_score_stay_finite_and_right():
+    x = torch.tensor([[300.0, -400.0]], dtype=torch.float64)  # p(x) underflows to 0 here
+    assert two_modes().log_prob(x).isfinite().all()
+    torch.testing.assert_close(
+        two_modes().score(x), torch.tensor([[-295.0, 405.0]]).double(), rtol=0.05, atol=0
+    )
+    torch.testing.assert_close(two_modes().log_prob(x), by_torch(two_modes()).log_prob(x))
+
+
+def test_two_modes_is_the_running_example():
+    p = two_modes()
+    assert p.weights.tolist() == [0.2, 0.8] and p.means.tolist() == [[-5, -5], [5, 5]]
+    assert torch.equal(p.covariances, torch.eye(2).double().expand(2, 2, 2))
+
+
+def test_isotropic_takes_standard_deviations_and_not_variances():
+    p = GaussianMixture.isotropic([0.5, 0.5], [[0.0], [9.0]], [2.0, 3.0])
+    assert p.covariances.flatten().tolist() == [4.0, 9.0]
+
+
+def test_smoothed_is_the_law_of_x_plus_noise():
+    """∫ p(y) N(x − y; 0, σ²) dy by quadrature, on the line."""
+    p = GaussianMixture.isotropic([0.3, 0.7], [[-2.0], [1.0]], [0.5, 1.0])
+
+    def smeared(x):
+        density = lambda y: float(p.log_prob(torch.tensor([[y]]).double()).exp())  # noqa: E731
+        noise = lambda y: np.exp(-((x - y) ** 2) / (2 * 0.6**2)) / (0.6 * np.sqrt(2 * np.pi))  # noqa: E731
+        return scipy.integrate.quad(lambda y: density(y) * noise(y), -12, 12, epsabs=1e-10)[0]
+
+    x = torch.tensor([[-2.5], [0.1], [3.0]], dtype=torch.float64)
+    exact = torch.tensor([smeared(float(v)) for v in x]).double()
+    torch.testing.assert_close(p.smoothed(0.6).log_prob(x).exp(), exact, rtol=1e-7, atol=0)
+
+
+def test_smoothing_twice_adds_variances():
+    x = points(LOPSIDED)
+    twice, once = LOPSIDED.smoothed(0.3).smoothed(0.4), LOPSIDED.smoothed(0.5)
+    torch.testing.assert_close(twice.score(x), once.score(x), rtol=1e-10, atol=1e-10)
+
+
+def test_slanted_components_are_drawn_with_their_own_covariance():
+    x = LOPSIDED.sample(50_000, generator=generator(3)).double()
+    w, m, c = LOPSIDED.weights, LOPSIDED.means, LOPSIDED.covariances
+    exact = torch.einsum("k,kij->ij", w, c + m[:, :, None] * m[:, None])
+    for i, j in ((0, 0), (0, 1), (1, 1)):
+        product = x[:, i] * x[:, j]
+        assert abs(product.mean() - exact[i, j]) < 4.5 * standard_error(product)
+
+
+def test_ring_lies_on_its_circle_evenly():
+    p = ring(radius=3.0, std=0.2, n_components=12)
+    torch.testing.assert_close(p.means.norm(dim=1), torch.full((12,), 3.0).double())
+    neighbours = (p.means - p.means.roll(1, 0)).norm(dim=1)
+    torch.testing.assert_close(neighbours, torch.full((12,), 6 * np.sin(np.pi / 12)).double())
+
+
+def test_swiss_roll_runs_from_radius_one_to_six_at_an_even_pace():
+    p = swiss_roll(turns=2.0, n_components=100)
+    radius = p.means.norm(dim=1)
+    assert abs(radius[0] - 1) < 0.01 and abs(radius[-1] - 6) < 0.01
+    assert (radius.diff() > 0).all()
+    gaps = p.means.diff(dim=0).norm(dim=1)
+    assert gaps.max() / gaps.min() < 1.1
+    angle = torch.atan2(p.means[:, 1], p.means[:, 0])
+    turned = torch.remainder(angle.diff() + torch.pi, 2 * torch.pi) - torch.pi
+    assert abs(turned.sum() - 2 * torch.pi * 2.0) < 0.01
+
+
+def test_banana_log_prob_from_its_two_normals():
+    p, x = Banana(width=1.5, bend=-0.4, thickness=0.9), points(EVERY["banana"])
+    first = torch.distributions.Normal(torch.tensor(0.0).double(), 1.5)
+    second = torch.distributions.Normal(-0.4 * (x[:, 0] ** 2 - 1.5**2), 0.9)
+    exact = first.log_prob(x[:, 0]) + second.log_prob(x[:, 1])
+    torch.testing.assert_close(p.log_prob(x), exact, rtol=1e-12, atol=1e-12)
+
+
+def test_kernel_density_is_the_average_of_its_kernels():
+    data, x = torch.randn(7, 3, generator=generator(4)).double(), torch.zeros(1, 3).double()
+    kernels = torch.distributions.Normal(data, 0.3).log_prob(x).sum(1).exp()
+    p = kernel_density(data, 0.3)
+    torch.testing.assert_close(p.log_prob(x).exp(), kernels.mean()[None])
+
+
+@each
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_results_have_the_dtype_of_x(p, dtype):
+    x = points(p).to(dtype)
+    assert p.log_prob(x).dtype == p.score(x).dtype == dtype
+    torch.testing.assert_close(p.score(x).double(), p.score(x.double()), rtol=2e-3, atol=2e-3)
+
+
+def test_means_may_be_lists_or_float32_tensors():
+    x = points(LOPSIDED)
+    same = GaussianMixture(LOPSIDED.weights, LOPSIDED.means.float(), SLANTED)
+    assert torch.equal(same.score(x), LOPSIDED.score(x))
+
+
+def test_a_density_of_ones_own_needs_no_score():
+    class Laplace(Density):
+        dim = 1
+
+        def sample(self, n, *, generator=None):
+            raise NotImplementedError
+
+        def log_prob(self, x):
+            return -x.abs().sum(1) - np.log(2)
+
+    x = torch.tensor([[-2.0], [3.0]])
+    assert Laplace().score(x).tolist() == [[1.0], [-1.0]]

@@ -1,0 +1,129 @@
+"""The Python side of the explorables: traits, bundle, poster, and the module for notebooks."""
+
+import html
+import io
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+import torch
+import traitlets
+from PIL import Image
+
+from sbm_lite.densities import GaussianMixture, ring, two_modes
+from sbm_lite.explorables import LangevinExplorable, ScoreField, as_module, describe
+
+EVERY = [LangevinExplorable, ScoreField]
+
+
+def bundle(widget):
+    return widget._repr_mimebundle_()[0]
+
+
+def test_description_is_the_density_itself():
+    told = describe(two_modes(), 8)
+    assert told["weights"] == [0.2, 0.8] and told["stds"] == [1.0, 1.0]
+    assert told["means"] == [[-5.0, -5.0], [5.0, 5.0]] and told["limit"] == 8
+
+
+def test_rounding_a_description_moves_no_score_by_a_thousandth():
+    told, x = describe(ring(), 8), torch.rand(200, 2, dtype=torch.float64) * 12 - 6
+    weights = torch.tensor(told["weights"], dtype=torch.float64)
+    rounded = GaussianMixture.isotropic(weights / weights.sum(), told["means"], told["stds"])
+    assert (rounded.score(x) - ring().score(x)).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("cls", EVERY)
+def test_repr_names_class_and_settings_and_repeats(cls):
+    assert repr(cls()) == repr(cls())
+    assert repr(cls()).startswith(cls.__name__ + "(") and "density='two modes'" in repr(cls())
+    assert "densities" not in repr(cls())
+
+
+def test_settings_reach_repr_and_state():
+    widget = LangevinExplorable(step_size=0.5, seed=3)
+    assert "step_size=0.5" in repr(widget) and widget.state()["seed"] == 3
+
+
+@pytest.mark.parametrize(
+    ("cls", "names"),
+    [
+        (LangevinExplorable, "density step_size n_particles noise metropolis seed"),
+        (ScoreField, "density sigma beta offset probe_x probe_y"),
+    ],
+)
+def test_state_is_what_the_module_reads(cls, names):
+    assert set(cls().state()) == {"densities", *names.split()}
+    assert set(names.split()) <= set(cls().keys)  # and each of them is synced
+    assert cls().density in cls().densities
+
+
+@pytest.mark.parametrize("bad", [{"step_size": 0.0}, {"n_particles": 10**6}, {"density": "moon"}])
+def test_settings_out_of_range_are_refused(bad):
+    with pytest.raises(traitlets.TraitError, match=next(iter(bad))):
+        LangevinExplorable(**bad)
+
+
+@pytest.mark.parametrize("cls", EVERY)
+def test_bundle_holds_the_widget_and_a_figure_for_the_page(cls):
+    data = bundle(cls())
+    assert "application/vnd.jupyter.widget-view+json" in data
+    assert data["text/html"].startswith('<figure class="explorable" data-explorable=')
+    assert data["text/html"] == bundle(cls())["text/html"]
+
+
+@pytest.mark.parametrize("cls", EVERY)
+def test_the_page_carries_the_state(cls):
+    widget = cls()
+    (state,) = re.findall(r'data-state="([^"]*)"', widget.html())
+    assert json.loads(html.unescape(state)) == widget.state()
+
+
+@pytest.mark.parametrize("cls", EVERY)
+@pytest.mark.parametrize("words", ["alt", "caption"])
+def test_words_for_reader_and_listener(cls, words):
+    text = getattr(cls(), words)
+    assert 100 < len(text) < 500
+    assert text.endswith("?") == (words == "caption")
+
+
+@pytest.mark.parametrize("cls", EVERY)
+def test_poster_is_small_square_and_shows_something(cls):
+    png = cls().poster()
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    assert len(png) <= 50_000 and picture.size == (630, 630)
+    assert len(picture.getcolors(10**6)) > 20
+
+
+def test_poster_shows_the_settings():
+    changes = [{}, {"density": "ring"}, {"noise": False}, {"metropolis": True}, {"step_size": 2.0}]
+    assert len({LangevinExplorable(**change).poster() for change in changes}) == len(changes)
+    assert ScoreField(sigma=2.0).poster() != ScoreField().poster()
+
+
+def test_poster_of_an_exploding_chain_is_still_drawn():
+    assert LangevinExplorable(step_size=6.0).poster()
+
+
+def test_poster_leaves_the_global_stream_alone():
+    before = torch.random.get_rng_state()
+    LangevinExplorable().poster()
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("name", ["langevin", "score_field"])
+def test_module_for_notebooks_stands_alone(name):
+    text = as_module(name)
+    assert not re.search(r"^\s*import\b", text, re.MULTILINE)
+    assert re.findall(r"^export.*", text, re.MULTILINE) == ["export default { render };"]
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+@pytest.mark.parametrize("name", ["langevin", "score_field"])
+def test_module_for_notebooks_parses(name, tmp_path):
+    module = tmp_path / f"{name}.mjs"
+    module.write_text(as_module(name), "utf8")
+    done = subprocess.run(["node", "--check", module], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

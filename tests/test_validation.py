@@ -1,0 +1,301 @@
+"""Bad input: what each function refuses, and the words in which it says so."""
+
+import numpy as np
+import pytest
+import torch
+
+from sbm_lite import calculus, densities, diagnostics, runtime, samplers, validation
+from sbm_lite.densities import GaussianMixture, two_modes
+
+X = torch.zeros(3, 2)
+NAN = torch.tensor([[0.0, torch.nan]])
+HUGE = torch.tensor([[torch.inf, 0.0]])
+P = two_modes()
+EYE = torch.eye(2).expand(2, 2, 2)
+
+
+def mixture(weights=(0.5, 0.5), means=((0.0, 0.0), (1.0, 1.0)), covariances=EYE):
+    return GaussianMixture(weights, means, covariances)
+
+
+def langevin(x=X, step_size=0.1, n_steps=3, score=P.score):
+    return samplers.langevin(score, x, step_size=step_size, n_steps=n_steps)
+
+
+def path(x=X, step_size=0.1, n_steps=3, every=1):
+    return samplers.langevin_path(P.score, x, step_size=step_size, n_steps=n_steps, every=every)
+
+
+def mala(x=X, step_size=0.1, n_steps=3, log_prob=P.log_prob):
+    return samplers.mala(log_prob, x, step_size=step_size, n_steps=n_steps)
+
+
+NUMBER = "must be a finite number > 0, got "
+SHAPE = r"x must have shape \(n, d\), n and d at least 1, got "
+BAD = {
+    # points
+    "a list": (lambda: P.score([[0.0, 0.0]]), TypeError, r"x must be a torch\.Tensor .* got list"),
+    "an array": (lambda: langevin(np.zeros((3, 2))), TypeError, "x must be a torch.* got ndarray"),
+    "integers": (lambda: langevin(X.long()), TypeError, r"x must have a floating dtype.*int64"),
+    "one axis": (lambda: P.log_prob(X[0]), ValueError, SHAPE + r"\(2,\)"),
+    "three axes": (lambda: mala(X[None]), ValueError, SHAPE + r"\(1, 3, 2\)"),
+    "no points": (lambda: langevin(X[:0]), ValueError, SHAPE + r"\(0, 2\)"),
+    "no coordinates": (lambda: path(X[:, :0]), ValueError, SHAPE + r"\(3, 0\)"),
+    "wrong dimension": (
+        lambda: P.score(torch.zeros(3, 5)),
+        ValueError,
+        "x must have 2 coordinates per point, got 5",
+    ),
+    "banana off the plane": (
+        lambda: densities.Banana().log_prob(torch.zeros(3, 1)),
+        ValueError,
+        "x must have 2 coordinates per point, got 1",
+    ),
+    "banana's score too": (
+        lambda: densities.Banana().score(torch.zeros(3, 1)),
+        ValueError,
+        "x must have 2 coordinates per point, got 1",
+    ),
+    "NaN": (lambda: langevin(NAN), ValueError, "x must be finite, got NaN or infinite"),
+    "NaN for MALA": (lambda: mala(NAN), ValueError, "x must be finite"),
+    "infinity": (lambda: P.score(HUGE), ValueError, "x must be finite"),
+    "opposite infinities": (
+        lambda: P.score(torch.tensor([[torch.inf, -torch.inf]])),
+        ValueError,
+        "x must be finite",
+    ),
+    # samplers
+    "step size 0": (lambda: langevin(step_size=0), ValueError, "step_size " + NUMBER + "0"),
+    "step size −1": (lambda: path(step_size=-1.0), ValueError, "step_size " + NUMBER + "-1.0"),
+    "step size NaN": (lambda: mala(step_size=float("nan")), ValueError, "step_size " + NUMBER),
+    "step size ∞": (lambda: langevin(step_size=float("inf")), ValueError, "step_size " + NUMBER),
+    "step size in words": (
+        lambda: langevin(step_size="small"),
+        TypeError,
+        "step_size must be one number, got 'small'",
+    ),
+    "many step sizes": (
+        lambda: langevin(step_size=torch.ones(3)),
+        TypeError,
+        "step_size must be one number",
+    ),
+    "one bad step": (
+        lambda: samplers.langevin_step(X, X, X, 0.0),
+        ValueError,
+        "step_size " + NUMBER,
+    ),
+    "no steps": (lambda: langevin(n_steps=0), ValueError, "n_steps must be at least 1, got 0"),
+    "no steps for MALA": (lambda: mala(n_steps=0), ValueError, "n_steps must be at least 1"),
+    "half a step": (
+        lambda: langevin(n_steps=1.5),
+        TypeError,
+        "n_steps must be a whole number, got float",
+    ),
+    "every 0": (lambda: path(every=0), ValueError, "every must be at least 1, got 0"),
+    "score too narrow": (
+        lambda: langevin(score=lambda x: x[:, :1]),
+        ValueError,
+        r"s and x must have the same shape, got \(3, 1\) and \(3, 2\)",
+    ),
+    "noise too short": (
+        lambda: samplers.langevin_step(X, X, X[:1], 0.1),
+        ValueError,
+        r"z and x must have the same shape, got \(1, 2\) and \(3, 2\)",
+    ),
+    "MALA from where p = 0": (
+        lambda: mala(log_prob=lambda x: x.sum(1) - torch.inf),
+        ValueError,
+        r"log_prob\(x\) must be finite",
+    ),
+    # densities
+    "weights above 1": (
+        lambda: mixture(weights=[0.5, 0.6]),
+        ValueError,
+        r"weights must be > 0 and sum to 1, got \[0\.5, 0\.6\]",
+    ),
+    "a weight of 0": (lambda: mixture(weights=[0.0, 1.0]), ValueError, "weights must be > 0"),
+    "a weight below 0": (lambda: mixture(weights=[-0.5, 1.5]), ValueError, "weights must be > 0"),
+    "a weight NaN": (lambda: mixture(weights=[torch.nan, 1.0]), ValueError, "weights must be > 0"),
+    "too few weights": (
+        lambda: mixture(weights=[1.0]),
+        ValueError,
+        r"weights must have shape \(2,\), got \(1,\)",
+    ),
+    "NaN means": (
+        lambda: mixture(means=[[0.0, 0.0], [0.0, torch.nan]]),
+        ValueError,
+        "means must be finite",
+    ),
+    "flat means": (lambda: mixture(means=[0.0, 1.0]), ValueError, "means must have shape"),
+    "variances": (
+        lambda: mixture(covariances=[1.0, 1.0]),
+        ValueError,
+        r"covariances must have shape \(2, 2, 2\), got \(2,\)",
+    ),
+    "slanted the wrong way": (
+        lambda: mixture(covariances=[[[1.0, 0.5], [0.0, 1.0]]] * 2),
+        ValueError,
+        "covariances must be symmetric",
+    ),
+    "indefinite": (
+        lambda: mixture(covariances=[[[1.0, 2.0], [2.0, 1.0]]] * 2),
+        ValueError,
+        "covariances must be positive definite",
+    ),
+    "semidefinite": (
+        lambda: mixture(covariances=[[[1.0, 0.0], [0.0, 0.0]]] * 2),
+        ValueError,
+        "covariances must be positive definite",
+    ),
+    "NaN covariance": (
+        lambda: mixture(covariances=EYE * torch.nan),
+        ValueError,
+        "covariances must be finite",
+    ),
+    "std 0": (
+        lambda: GaussianMixture.isotropic([1.0], [[0.0]], 0.0),
+        ValueError,
+        r"stds must be one number > 0 or 1 of them, got 0\.0",
+    ),
+    "std NaN": (lambda: GaussianMixture.isotropic([1.0], [[0.0]], [torch.nan]), ValueError, "stds"),
+    "three stds for two": (
+        lambda: GaussianMixture.isotropic([0.5, 0.5], [[0.0], [1.0]], [1, 1, 1]),
+        ValueError,
+        r"stds must be one number > 0 or 2 of them, got \[1\.0",
+    ),
+    "isotropic with flat means": (
+        lambda: GaussianMixture.isotropic([1.0], [0.0], 1.0),
+        ValueError,
+        "means must have shape",
+    ),
+    "sigma 0": (lambda: P.smoothed(0.0), ValueError, "sigma " + NUMBER),
+    "sigma −1": (lambda: densities.kernel_density(X, -1), ValueError, "sigma " + NUMBER + "-1"),
+    "no data": (lambda: densities.kernel_density(X[:0], 1.0), ValueError, SHAPE),
+    "gaussian of std 0": (lambda: densities.gaussian(0.0), ValueError, "std " + NUMBER),
+    "gaussian of dim 0": (lambda: densities.gaussian(dim=0), ValueError, "dim must be at least 1"),
+    "ring of radius 0": (lambda: densities.ring(radius=0), ValueError, "radius " + NUMBER),
+    "ring of nothing": (lambda: densities.ring(n_components=0), ValueError, "n_components must be"),
+    "roll without turns": (lambda: densities.swiss_roll(turns=0), ValueError, "turns " + NUMBER),
+    "roll of nothing": (lambda: densities.swiss_roll(n_components=0), ValueError, "n_components"),
+    "flat banana": (lambda: densities.Banana(thickness=0), ValueError, "thickness " + NUMBER),
+    "narrow banana": (lambda: densities.Banana(width=-1), ValueError, "width " + NUMBER),
+    "no draws": (lambda: P.sample(0), ValueError, "n must be at least 1, got 0"),
+    "no draws of the banana": (lambda: densities.Banana().sample(0), ValueError, "n must be at"),
+    "true draws": (lambda: P.sample(True), TypeError, "n must be a whole number, got bool"),
+    # calculus
+    "score at NaN": (lambda: calculus.score_of(P.log_prob)(NAN), ValueError, "x must be finite"),
+    "not a field": (
+        lambda: calculus.jacobian(lambda x: x[:, :1], X),
+        ValueError,
+        r"f\(x\) and x must have the same shape, got \(3, 1\) and \(3, 2\)",
+    ),
+    "divergence of no points": (lambda: calculus.divergence(P.score, X[:0]), ValueError, SHAPE),
+    "short directions": (
+        lambda: calculus.value_and_quadratic_form(P.score, X, X[:1]),
+        ValueError,
+        r"v and x must have the same shape, got \(1, 2\) and \(3, 2\)",
+    ),
+    "a path of NaN": (
+        lambda: calculus.line_integral(P.score, NAN),
+        ValueError,
+        "path must be finite",
+    ),
+    # diagnostics
+    "one value": (
+        lambda: diagnostics.standard_error(torch.ones(1)),
+        ValueError,
+        r"values must have shape \(n,\) with n >= 2, got \(1,\)",
+    ),
+    "grid of limit 0": (lambda: diagnostics.grid(0, 3), ValueError, "limit " + NUMBER),
+    "grid without nodes": (lambda: diagnostics.grid(1, 0), ValueError, "n must be at least 1"),
+    "centres elsewhere": (
+        lambda: diagnostics.mode_weights(X, torch.zeros(2, 3)),
+        ValueError,
+        "centres must have 2 coordinates per point, got 3",
+    ),
+    "two kinds of score": (
+        lambda: diagnostics.fisher_divergence(X, X[:2]),
+        ValueError,
+        "s and target must have the same shape",
+    ),
+    "scores of NaN": (
+        lambda: diagnostics.fisher_divergence(NAN, NAN),
+        ValueError,
+        "s must be finite",
+    ),
+    "clouds of two dimensions": (
+        lambda: diagnostics.wasserstein(X, torch.zeros(3, 3)),
+        ValueError,
+        "y must have 2 coordinates per point, got 3",
+    ),
+    "a path of vectors": (
+        lambda: diagnostics.autocorrelation(torch.zeros(5, 3, 2)),
+        ValueError,
+        r"path must have shape \(t, n\) with t >= 2, got \(5, 3, 2\)",
+    ),
+    "a path of one step": (
+        lambda: diagnostics.autocorrelation(torch.zeros(1, 3)),
+        ValueError,
+        "path must have shape",
+    ),
+    "a path that stands still": (
+        lambda: diagnostics.effective_sample_size(torch.ones(9, 3)),
+        ValueError,
+        "path must vary",
+    ),
+    "a correlated NaN": (
+        lambda: diagnostics.autocorrelation(NAN.expand(4, 2)),
+        ValueError,
+        "path must be finite",
+    ),
+    # runtime
+    "unknown device": (
+        lambda: runtime.device("abacus"),
+        ValueError,
+        "device must be 'auto' or one this machine has .* got 'abacus'",
+    ),
+    "absent device": (lambda: runtime.device("cuda:99"), ValueError, "got 'cuda:99'"),
+    "seed in words": (
+        lambda: runtime.generator("lucky"),
+        TypeError,
+        "seed must be a whole number or None, got str",
+    ),
+    "true seed": (lambda: runtime.generator(True), TypeError, "seed must be a whole number"),
+}
+
+
+@pytest.mark.parametrize(("call", "error", "words"), BAD.values(), ids=BAD)
+def test_bad_input_is_refused_in_words(call, error, words):
+    with pytest.raises(error, match=words):
+        call()
+
+
+def test_good_input_passes_through():
+    assert validation.points(X) is X and validation.points(X, dim=2) is X
+    assert validation.finite(X, "x") is X
+    assert validation.positive(torch.tensor(0.5), "sigma") == 0.5
+    assert validation.count(3, "n") == 3
+    validation.same_shape(X, X, "x and x")
+
+
+def test_a_sum_that_overflows_is_not_taken_for_a_nan():
+    big = torch.full((1000, 1), 3e38)
+    assert validation.finite(big, "x") is big
+
+
+def test_weights_may_be_off_by_rounding():
+    thirds = torch.full((3,), 1 / 3, dtype=torch.float32)
+    assert GaussianMixture.isotropic(thirds, torch.zeros(3, 1), 1.0).weights.shape == (3,)
+
+
+def test_devices_that_exist():
+    assert runtime.device("cpu") == torch.device("cpu")
+    assert runtime.device().type in ("cpu", "cuda", "mps")
+
+
+def test_generators():
+    draw = lambda g: torch.rand(3, generator=g).tolist()  # noqa: E731
+    assert draw(runtime.generator(1)) == draw(runtime.generator(1))
+    assert draw(runtime.generator(1)) != draw(runtime.generator(2))
+    assert draw(runtime.generator()) != draw(runtime.generator())
+    assert runtime.generator(1).device == torch.device("cpu")
