@@ -20,10 +20,14 @@ export JUPYTER_PLATFORM_DIRS := 1
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
-$(ENV): requirements.txt pyproject.toml
+# The lab keeps the state of widgets on saving, so that a notebook opened without a kernel is not full
+# of errors, and it asks nobody for news. `make notebooks` takes the state out again.
+$(ENV): requirements.txt pyproject.toml tools/lab_settings.json
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; choose one with: make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e .
+	@mkdir -p .venv/share/jupyter/lab/settings
+	@cp tools/lab_settings.json .venv/share/jupyter/lab/settings/overrides.json
 	@touch $(ENV)
 
 book: site ## build the book and serve it on localhost (PORT=8000)

@@ -31,18 +31,16 @@ def use_style() -> None:
     plt.style.use(Path(__file__).with_name("sbm.mplstyle"))
 
 
-def heat(ax: Axes, points, values, *, label: str | None = None) -> Axes:
+def heat(ax: Axes, points, values) -> Axes:
     """A positive field on a square `grid` of (n², 2) points, as pale blue steps.
 
     `values` is (n²,), the first coordinate varying fastest; the steps are finer near 0, so that a
-    weak mode stays visible beside a strong one. `label` adds a colour bar.
+    weak mode stays visible beside a strong one.
     """
     n = round(len(values) ** 0.5)
     x1, x2, height = (np.asarray(a).reshape(n, n) for a in (*np.asarray(points).T, values))
     levels = height.max() * np.linspace(0, 1, 10) ** 2
-    steps = ax.contourf(x1, x2, height, levels, cmap=PALE_BLUES)
-    if label:
-        ax.figure.colorbar(steps, ax=ax, label=label, shrink=0.85, format="%.2g")
+    ax.contourf(x1, x2, height, levels, cmap=PALE_BLUES)
     return _map_axes(ax, float(x1.max()))
 
 

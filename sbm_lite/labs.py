@@ -74,8 +74,8 @@ def score_experiment(density: str, sigma: float, n: int) -> Outcome:
     """The density smoothed by σ, its score on an n × n grid, and E‖s‖² beside −E[∇·s]."""
     p = DENSITIES[density].smoothed(sigma)
     fine, coarse = diagnostics.grid(9, 120), diagnostics.grid(9, n)
-    figure, ax = plt.subplots(figsize=(5.2, 4.8))
-    figures.heat(ax, fine, p.log_prob(fine).exp(), label="density")
+    figure, ax = plt.subplots(figsize=(4.8, 4.8))
+    figures.heat(ax, fine, p.log_prob(fine).exp())
     figures.arrows(ax, coarse, p.score(coarse))
     ax.set_title(f"{density}, smoothed with σ = {sigma:.2f}")
     x = p.sample(4_000, generator=runtime.generator(0))

@@ -29,7 +29,8 @@ const STYLE = `
 .sbm-explorable .sbm-value { font-variant-numeric: tabular-nums; white-space: nowrap; }
 .sbm-explorable input[type=range] { grid-column: 1 / -1; width: 100%; height: 28px; margin: 0;
   accent-color: var(--sbm-accent); cursor: pointer; }
-.sbm-explorable .sbm-pair { display: grid; grid-template-columns: 1fr 1fr; gap: 16px; }
+.sbm-explorable .sbm-pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr));
+  gap: 4px 16px; }
 .sbm-explorable .sbm-inline { display: flex; flex-wrap: wrap; gap: 6px 18px; align-items: center; }
 .sbm-explorable .sbm-tick { display: inline-flex; gap: 7px; align-items: center; min-height: 28px;
   cursor: pointer; }
