@@ -23,7 +23,7 @@ help:
 # The lab keeps the state of widgets on saving, so that a notebook opened without a kernel is not full
 # of errors, and it asks nobody for news. `make notebooks` takes the state out again.
 $(ENV): requirements.txt pyproject.toml tools/lab_settings.json
-	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; choose one with: make PYTHON=python3.12")'
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "Python 3.11, 3.12 or 3.13 is needed; choose one with: make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e .
 	@mkdir -p .venv/share/jupyter/lab/settings
@@ -64,7 +64,7 @@ claims: $(ENV) ## run the claims and write book/claims.md
 	$(BIN)/python -m tools.claims
 
 bench: $(ENV) ## measure speed beside a plain loop
-	@set -e; for name in $(filter-out __init__, $(basename $(notdir $(wildcard benchmarks/*.py)))); do \
+	@set -e; for name in $(basename $(notdir $(wildcard benchmarks/*.py))); do \
 	    printf '\n=== %s ===\n' $$name; OMP_NUM_THREADS=2 $(BIN)/python -m benchmarks.$$name; done
 
 clean: ## remove what was built, the environment included

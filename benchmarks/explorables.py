@@ -7,19 +7,16 @@ particles, on an ordinary and on a twice as sharp screen, and counts for a few s
 made per frame, sixty a second at most.
 """
 
-import contextlib
-import functools
 import html
-import http.server
 import itertools
 import json
-import threading
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
 from sbm_lite import explorables
 from tools.browser import launch
+from tools.server import QuietHandler, served
 
 SECONDS = 4
 COUNT = """async (seconds) => {
@@ -35,8 +32,8 @@ COUNT = """async (seconds) => {
 }"""
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder, and at /page one page kept in memory; keeps no log."""
+class OnePage(QuietHandler):
+    """Serves a folder, and at /page one page kept in memory."""
 
     page = b""
 
@@ -46,20 +43,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", "text/html; charset=utf-8")
         self.end_headers()
-        self.wfile.write(Quiet.page)
-
-    def log_message(self, *_):
-        pass
-
-
-@contextlib.contextmanager
-def served(folder: Path):
-    """Serve a folder on a free port of localhost; gives the address."""
-    handler = functools.partial(Quiet, directory=folder)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+        self.wfile.write(OnePage.page)
 
 
 def page(n_particles: int) -> bytes:
@@ -71,7 +55,7 @@ def page(n_particles: int) -> bytes:
 
 def measure(browser, address: str, n_particles: int, sharpness: int) -> list[float]:
     """Frames and steps a second."""
-    Quiet.page = page(n_particles)
+    OnePage.page = page(n_particles)
     tab = browser.new_page(viewport={"width": 1000, "height": 700}, device_scale_factor=sharpness)
     tab.goto(f"{address}/page")
     tab.wait_for_selector(".sbm-explorable[data-steps]")
@@ -82,7 +66,8 @@ def measure(browser, address: str, n_particles: int, sharpness: int) -> list[flo
 
 
 def main() -> None:
-    with served(Path(explorables.__file__).parent) as address, sync_playwright() as playwright:
+    folder = Path(explorables.__file__).parent
+    with served(folder, OnePage) as address, sync_playwright() as playwright:
         browser = launch(playwright)
         print(f"{'pixel ratio':>11}  {'particles':>9}  {'frames/s':>8}  {'steps/s':>7}")
         for sharpness, n in itertools.product((1, 2), (1_000, 4_000, 20_000)):

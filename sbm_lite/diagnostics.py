@@ -47,7 +47,9 @@ def fisher_divergence(s: Points, target: Points) -> Float[Tensor, ""]:
 
     Reference: Hyvärinen (2005), JMLR 6.
     """
-    validation.same_shape(validation.points(s, "s"), target, "s and target")
+    validation.same_shape(
+        validation.points(s, "s"), validation.points(target, "target"), "s and target"
+    )
     return ((s - target) ** 2).sum(1).mean() / 2
 
 

@@ -23,12 +23,13 @@ COLOURS = {
     "path": "#AA7700",  # one trajectory
     "neutral": "#555555",
 }
+STYLE = Path(__file__).with_name("sbm.mplstyle")
 PALE_BLUES = LinearSegmentedColormap.from_list("pale blues", ["#FFFFFF", "#C9DAEA", "#6F9BC4"])
 
 
 def use_style() -> None:
     """Make the book's style the default of this session."""
-    plt.style.use(Path(__file__).with_name("sbm.mplstyle"))
+    plt.style.use(STYLE)
 
 
 def heat(ax: Axes, points, values) -> Axes:
@@ -44,29 +45,29 @@ def heat(ax: Axes, points, values) -> Axes:
     return _map_axes(ax, float(x1.max()))
 
 
-def arrows(ax: Axes, points, vectors, *, colour: str = "truth", half: float | None = None) -> Axes:
+def arrows(ax: Axes, points, vectors, *, role: str = "truth", half: float | None = None) -> Axes:
     """A vector field as arrows; lengths shrink, ℓ → ℓ/(ℓ + `half`), half the median if None."""
     points, vectors = np.asarray(points), np.asarray(vectors)
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     drawn = vectors / np.maximum(length + (half or np.median(length)), 1e-12)
-    ax.quiver(*points.T, *drawn.T, color=COLOURS[colour], angles="xy", scale_units="xy", scale=1,
+    ax.quiver(*points.T, *drawn.T, color=COLOURS[role], angles="xy", scale_units="xy", scale=1,
               width=0.004, headwidth=4.5, pivot="mid")  # fmt: skip
     return ax
 
 
-def cloud(ax: Axes, points, *, colour: str = "model", limit: float | None = None, **kwargs) -> Axes:
+def cloud(ax: Axes, points, *, role: str = "model", limit: float | None = None, **kwargs) -> Axes:
     """Points in the plane as a cloud of small dots."""
     style = {"s": 5, "alpha": 0.5, "linewidths": 0} | kwargs
-    ax.scatter(*np.asarray(points).T, color=COLOURS[colour], rasterized=True, **style)
+    ax.scatter(*np.asarray(points).T, color=COLOURS[role], rasterized=True, **style)
     return _map_axes(ax, limit) if limit else ax
 
 
-def trajectory(ax: Axes, path, *, colour: str = "path", **kwargs) -> Axes:
+def trajectory(ax: Axes, path, *, role: str = "path", **kwargs) -> Axes:
     """One path of shape (t, 2): a thin line, a ring where it starts, a dot where it ends."""
     path = np.asarray(path)
-    ax.plot(*path.T, color=COLOURS[colour], linewidth=1.0, **kwargs)
-    ax.plot(*path[0], "o", color=COLOURS[colour], fillstyle="none", markersize=6)
-    ax.plot(*path[-1], "o", color=COLOURS[colour], markersize=6)
+    ax.plot(*path.T, color=COLOURS[role], linewidth=1.0, **kwargs)
+    ax.plot(*path[0], "o", color=COLOURS[role], fillstyle="none", markersize=6)
+    ax.plot(*path[-1], "o", color=COLOURS[role], markersize=6)
     return ax
 
 
@@ -81,14 +82,6 @@ def measured(ax: Axes, x, y, error, *, role: str = "model", label: str | None = 
     bars = 2 * np.asarray(error)
     ax.errorbar(np.asarray(x), np.asarray(y), bars, fmt="o", color=COLOURS[role], label=label,
                 capsize=3, elinewidth=1.2, zorder=3)  # fmt: skip
-    return ax
-
-
-def _map_axes(ax: Axes, limit: float) -> Axes:
-    """Square axes for a picture in the plane."""
-    ax.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
-    ax.set(xlabel="$x_1$", ylabel="$x_2$")
-    ax.grid(False)
     return ax
 
 
@@ -121,3 +114,11 @@ def html_image(image: bytes, alt: str, kind: str = "png") -> str:
     """An `<img>` that carries its picture inside itself."""
     data = base64.b64encode(image).decode()
     return f'<img alt="{html.escape(alt)}" loading="lazy" src="data:image/{kind};base64,{data}">'
+
+
+def _map_axes(ax: Axes, limit: float) -> Axes:
+    """Square axes for a picture in the plane."""
+    ax.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
+    ax.set(xlabel="$x_1$", ylabel="$x_2$")
+    ax.grid(False)
+    return ax

@@ -3,6 +3,7 @@
 Where no kernel runs (the website, GitHub, print) a lab shows the picture of its default settings.
 """
 
+import html
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -23,10 +24,11 @@ DENSITIES = {
 
 
 class Outcome(NamedTuple):
-    """What an experiment gives back: a picture and one sentence with its numbers."""
+    """What an experiment gives back: a picture, its numbers, and the picture in words."""
 
     figure: Figure
     sentence: str
+    alt: str
 
 
 class Lab(widgets.VBox):
@@ -47,13 +49,16 @@ class Lab(widgets.VBox):
 
     def run(self, _change=None) -> None:
         """Run the experiment with the present settings; show a refused setting as a sentence."""
+        settings = {name: control.value for name, control in self.controls.items()}
         try:
-            outcome = self.experiment(**{name: c.value for name, c in self.controls.items()})
+            with plt.style.context(figures.STYLE):
+                outcome = self.experiment(**settings)
+                self.picture.value = figures.png(outcome.figure)
         except (ValueError, FloatingPointError) as refusal:
-            self.sentence.value = str(refusal)
+            self.sentence.value, self.picture.layout.visibility = str(refusal), "hidden"
             return
-        self.picture.value = figures.png(outcome.figure)
-        self.picture.alt = self.sentence.value = outcome.sentence
+        self.picture.layout.visibility = "visible"
+        self.sentence.value, self.alt = outcome.sentence, outcome.alt
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{name}={c.value!r}" for name, c in self.controls.items())
@@ -63,8 +68,8 @@ class Lab(widgets.VBox):
         """The live panel, and for every place without a kernel the picture it shows now."""
         bundle = super()._repr_mimebundle_(**kwargs)
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
-        image = figures.html_image(self.picture.value, self.sentence.value)
-        caption = f"<figcaption>{self.sentence.value}</figcaption>"
+        image = figures.html_image(self.picture.value, self.alt)
+        caption = f"<figcaption>{html.escape(self.sentence.value)}</figcaption>"
         data["text/plain"] = repr(self)
         data["text/html"] = f'<figure class="lab">{image}{caption}</figure>'
         return data, metadata
@@ -85,6 +90,8 @@ def score_experiment(density: str, sigma: float, n: int) -> Outcome:
         f"Over 4,000 draws E‖s‖² = {square.mean():.3f} ± {diagnostics.standard_error(square):.3f} "
         f"and −E[∇·s] = {minus_divergence.mean():.3f} "
         f"± {diagnostics.standard_error(minus_divergence):.3f}: one number, two ways.",
+        f"Map of the density '{density}' smoothed with σ = {sigma:.2f}, in pale blue, under a grid "
+        "of arrows, its score, which point towards the nearest place of high density.",
     )
 
 
@@ -105,6 +112,8 @@ def langevin_experiment(
         _clouds(p, x, exact),
         f"{n_chains:,} chains ({generator.device.type}), {n_steps:,} steps of η = {step_size:.3g}: "
         f"variance per coordinate {x.var(0).mean():.2f}, of exact draws {exact.var(0).mean():.2f}.",
+        f"Left: map of the density '{density}' with the end points of the chains as dots. Right: "
+        "histogram of the first coordinate, of the chains and of as many exact draws.",
     )
 
 

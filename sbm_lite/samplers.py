@@ -74,7 +74,7 @@ def langevin_path(
     Returns (1 + n_steps // every, n, d).
     """
     validation.count(every, "every")
-    frames = [x.detach()]
+    frames = [validation.points(x).detach()]
     for step, point in enumerate(_chain(score, x, step_size, n_steps, generator), start=1):
         if step % every == 0:
             frames.append(point)

@@ -17,7 +17,6 @@ from sbm_lite.densities import GaussianMixture, two_modes
 from sbm_lite.runtime import generator
 
 
-# torch's forward mode says so of itself, once, when first used
 def field(x):
     """A field without symmetry: f = (x₁² x₂, sin x₂ + x₃, x₁ e^{x₃})."""
     a, b, c = x.unbind(1)

@@ -1,5 +1,8 @@
 """What holds for every function alike: randomness, untouched inputs, dtype, device, signatures."""
 
+import importlib
+import inspect
+import pkgutil
 import subprocess
 import sys
 import textwrap
@@ -7,6 +10,7 @@ import textwrap
 import pytest
 import torch
 
+import sbm_lite
 from sbm_lite import calculus, densities, diagnostics, samplers
 from sbm_lite.runtime import generator
 
@@ -41,7 +45,6 @@ FUNCTIONS = {  # x → something, without randomness
     "wasserstein": lambda x: torch.tensor(diagnostics.wasserstein(x, 2 * x)).to(x),
 }
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-# torch's forward mode says so of itself, once, when first used
 def start(dtype=torch.float32, device="cpu"):
     return torch.randn(50, 2, generator=generator(0)).to(device, dtype)
 
@@ -165,6 +168,21 @@ SIGNATURES = """
     else:
         raise SystemExit("the hook did not look")
 """
+
+
+def public_functions():
+    """Every public function of the mathematics, as module.name."""
+    for found in pkgutil.iter_modules(sbm_lite.__path__):
+        if found.name in {"figures", "labs", "explorables", "runtime", "validation"}:
+            continue
+        module = importlib.import_module(f"sbm_lite.{found.name}")
+        for name, f in vars(module).items():
+            if inspect.isfunction(f) and f.__module__ == module.__name__ and name[0] != "_":
+                yield f"{found.name}.{name}"
+
+
+def test_no_public_function_escapes_the_type_check():
+    assert [name for name in public_functions() if f"{name}(" not in SIGNATURES] == []
 
 
 def test_signatures_say_what_the_functions_do():

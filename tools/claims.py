@@ -127,6 +127,9 @@ def rounded(x, digits=2):
 def main():
     """Run, write the page, and fail when a claim does."""
     code, results = run()
+    if code not in (0, 1) or not results:  # neither passed nor failed: nothing to report
+        print(f"{PAGE.relative_to(ROOT)} is left as it was: the claims could not be run")
+        return code or 1
     PAGE.write_text(page(rows(), results), encoding="utf8")
     print(f"wrote {PAGE.relative_to(ROOT)}")
     return code

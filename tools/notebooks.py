@@ -8,13 +8,14 @@ Ends with an error when a cell fails or warns, or when a notebook is over its bu
 import base64
 import hashlib
 import io
+import re
 import sys
 import time
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from PIL import Image
 
 SECONDS, NOTEBOOK_KB, IMAGE_KB = 30, 600, 100
@@ -110,7 +111,7 @@ def drop(mapping, *keys):
         mapping.pop(key, None)
 
 
-def over_budget(notebook, seconds=0.0):
+def problems_of(notebook, seconds=0.0):
     """What is too slow, too large or warned, one line each; empty when all is well."""
     size = len(text(notebook).encode()) / 1000
     checks = [(seconds, SECONDS, "s"), (size, NOTEBOOK_KB, "kB")]
@@ -138,12 +139,12 @@ def refresh(path):
     notebook, start = nbformat.read(path, as_version=4), time.perf_counter()
     try:
         run(notebook, path.parent)
-    except CellExecutionError as error:
-        return [str(error)]
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+        return [re.sub(r"\x1b\[[0-9;]*m", "", str(error))]
     seconds, notebook = time.perf_counter() - start, normalised(notebook)
     path.write_text(text(notebook), encoding="utf8")
     print(f"{path}: {seconds:.1f} s, {path.stat().st_size / 1000:.0f} kB")
-    return over_budget(notebook, seconds)
+    return problems_of(notebook, seconds)
 
 
 def main(names):

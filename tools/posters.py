@@ -9,7 +9,7 @@ FOLDER = Path("book/assets/images")
 
 def main():
     FOLDER.mkdir(parents=True, exist_ok=True)
-    for figure in (explorables.ScoreField(), explorables.LangevinExplorable()):
+    for figure in (cls() for cls in explorables.EVERY):
         path = FOLDER / f"{figure.name}.png"
         path.write_bytes(figure.poster())
         print(f"{path}: {path.stat().st_size // 1000} kB")

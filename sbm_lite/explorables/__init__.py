@@ -47,7 +47,6 @@ class Explorable(anywidget.AnyWidget):
     name: str
     alt: str
     caption: str
-    densities = traitlets.Dict().tag(sync=True)
 
     def __init_subclass__(cls, **kwargs):
         if "name" in cls.__dict__:
@@ -62,7 +61,7 @@ class Explorable(anywidget.AnyWidget):
 
     def poster(self) -> bytes:
         """The figure at its present settings as a small PNG."""
-        with plt.style.context(HERE.with_name("sbm.mplstyle")):
+        with plt.style.context(figures.STYLE):
             figure = Figure(figsize=(4.2, 4.2))
             self._draw(figure.add_subplot())
             return figures.png(figure)
@@ -88,6 +87,12 @@ class Explorable(anywidget.AnyWidget):
         """Draw the figure at its present settings."""
         raise NotImplementedError
 
+
+class DensityExplorable(Explorable):
+    """An explorable on one of several densities, which reach the browser as plain numbers."""
+
+    densities = traitlets.Dict().tag(sync=True)
+
     def _mixture(self) -> tuple[GaussianMixture, float]:
         """The chosen density and the half-width of its picture."""
         chosen = self.densities[self.density]
@@ -95,7 +100,7 @@ class Explorable(anywidget.AnyWidget):
         return GaussianMixture.isotropic(weights, chosen["means"], chosen["stds"]), chosen["limit"]
 
 
-class LangevinExplorable(Explorable):
+class LangevinExplorable(DensityExplorable):
     """Particles under Langevin dynamics, beside what theory says of them. Book: eq-langevin."""
 
     name = "langevin"
@@ -152,7 +157,7 @@ class LangevinExplorable(Explorable):
             return x[:0]
 
 
-class ScoreField(Explorable):
+class ScoreField(DensityExplorable):
     """Arrows of the score s = β∇log p_σ, and a probe that reads them. Book: eq-score."""
 
     name = "score_field"
@@ -184,19 +189,20 @@ class ScoreField(Explorable):
 
     def _draw(self, axes) -> None:
         """The density, 19 × 19 arrows and the probe's own."""
-        import torch
-
         mixture, limit = self._mixture()
         smooth = mixture.smoothed(self.sigma) if self.sigma else mixture
         fine, coarse = grid(limit, 120), grid(0.95 * limit, 19)
         probe = torch.tensor([[self.probe_x, self.probe_y]])
         figures.heat(axes, fine, smooth.log_prob(fine).exp() ** self.beta)
         field = self.beta * smooth.score(coarse)
-        figures.arrows(axes, coarse, field, colour="neutral")
+        figures.arrows(axes, coarse, field, role="neutral")
         arrow = (smooth.score(probe) / smooth.score(probe).norm() * limit / 4)[0]
         axes.quiver(*probe[0], *arrow, color=figures.COLOURS["model"], angles="xy",
                     scale_units="xy", scale=1, width=0.012)  # fmt: skip
         axes.plot(*probe[0], "o", color=figures.COLOURS["model"], markersize=8)
+
+
+EVERY = (LangevinExplorable, ScoreField)
 
 
 def _disc(n: int, radius: float, seed: int):

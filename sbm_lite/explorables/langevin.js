@@ -3,7 +3,7 @@
  * Traits: densities, density, step_size, n_particles, noise, metropolis, seed.
  */
 import { advance, hasDiverged, makeChain, makeMixture, stabilityLimit, stationaryVariance } from "./maths.js";
-import { checkbox, chooser, freshId, h, makeLoop, makePicture, makeStage, makeTheme, onGrid, paintDensity, paintTicks, prefersStill, readout, say, slider, wholeNumber } from "./stage.js";
+import { checkbox, chooser, h, makeLoop, makePicture, makeStage, makeTheme, onGrid, paintDensity, paintTicks, prefersStill, readout, say, slider, wholeNumber } from "./stage.js";
 
 const WARM_UP = 100; // steps already made where motion is unwelcome
 const FADE = 20; // steps over which a fresh cloud fades in
@@ -28,7 +28,7 @@ function render({ model, el }) {
   function restart() {
     const target = model.get("densities")[model.get("density")];
     const wasRunning = loop.playing || diverged;
-    if (target.limit !== limit || mixture?.source !== target) {
+    if (mixture?.source !== target) {
       [mixture, limit] = [{ ...makeMixture(target), source: target }, target.limit];
       truth = radiusUnder(mixture, limit);
       paint();
@@ -190,9 +190,9 @@ function radiusUnder(mixture, limit) {
 function explain(mixture, { noise, metropolis }) {
   const s = mixture.stds[0], own = mixture.size === 2 ? "Theory: the mode's weight in p, and " : "Theory: ";
   if (!noise) return "Without noise this is gradient ascent: every particle climbs to a mode and stays there. Nothing of the density is left but its peaks.";
-  if (mixture.size > 2) return `Theory: the density's own values, reached ${metropolis ? "at every η, thanks to the Metropolis test" : `as η → 0. No stationary law from η = 4λ = ${plain(4 * s * s)}`}.`;
+  if (mixture.size > 2) return `Theory: the density's own values, reached ${metropolis ? "at every η, thanks to the Metropolis test" : `as η → 0. No stationary law from η = 4λ = ${plain(stabilityLimit(mixture))}`}.`;
   if (metropolis) return `${own}λ = ${plain(s * s)} at every η: the Metropolis test removes the bias, and large steps pay in refused proposals.`;
-  return `${own}λ/(1 − η/4λ), where λ = ${plain(s * s)} is the variance of ${mixture.size === 1 ? "the target" : "a mode"}. No stationary law from η = 4λ = ${plain(4 * s * s)}.`;
+  return `${own}λ/(1 − η/4λ), where λ = ${plain(s * s)} is the variance of ${mixture.size === 1 ? "the target" : "a mode"}. No stationary law from η = 4λ = ${plain(stabilityLimit(mixture))}.`;
 }
 
 /** Draws the walkers as soft round dots, straight into pixels: 20,000 of them at full speed. */

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tools import notebooks
-from tools.notebooks import normalised, over_budget, refresh, smaller_png, text
+from tools.notebooks import normalised, problems_of, refresh, smaller_png, text
 
 
 def png(colour=(200, 30, 60, 255), size=(200, 100)):
@@ -86,9 +86,9 @@ def test_refuses_warnings_and_errors(tmp_path):
     assert "ZeroDivisionError" in refresh(notebook("1 / 0", tmp_path))[0]
 
 
-def test_refuses_what_is_over_budget(dirty, monkeypatch):
+def test_refuses_what_is_problems_of(dirty, monkeypatch):
     monkeypatch.setattr(notebooks, "IMAGE_KB", 0)
     monkeypatch.setattr(notebooks, "NOTEBOOK_KB", 0)
-    problems = over_budget(normalised(dirty), seconds=31)
+    problems = problems_of(normalised(dirty), seconds=31)
     assert [line.split(", allowed")[0] for line in problems][0] == "31 s"
     assert len(problems) == 3 and "picture" in problems[-1]

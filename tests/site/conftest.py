@@ -3,13 +3,12 @@
 import os
 import subprocess
 import sys
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import yaml
+
+from tools.server import served
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,21 +38,11 @@ def site(tmp_path_factory):
     return out / "_build" / "html"
 
 
-class QuietHandler(SimpleHTTPRequestHandler):
-    """Serves files and keeps no log."""
-
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture(scope="session")
 def base_url(site):
     """Address of the site on this machine."""
-    handler = partial(QuietHandler, directory=str(site))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
+    with served(site) as address:
+        yield f"{address}/"
 
 
 class Visit:

@@ -1,8 +1,5 @@
 """The explorables' JavaScript against PyTorch in float64: same inputs, same outputs."""
 
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -10,29 +7,21 @@ import torch
 
 from sbm_lite import densities, explorables, samplers
 from sbm_lite.explorables import LangevinExplorable, ScoreField, as_module
+from tools.server import served
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-9}
 MIXTURES = ScoreField().densities | LangevinExplorable().densities
 
 
-class QuietHandler(SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture(scope="module")
 def page(browser):
     """A page of the folder that holds the modules; it has nothing on it."""
-    folder = Path(explorables.__file__).parent
-    handler = partial(QuietHandler, directory=str(folder))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with served(Path(explorables.__file__).parent) as address:
         page = browser.new_page()
-        page.goto(f"http://127.0.0.1:{server.server_port}/")
+        page.goto(f"{address}/")
         page.set_content("<main></main>")
         yield page
         page.close()
-        server.shutdown()
 
 
 def run(page, body, **given):
@@ -162,8 +151,10 @@ def test_chain_diverges_past_four_variances_only(page, eta, diverged):
     assert got["diverged"] == diverged
 
 
-@pytest.mark.parametrize("widget", [LangevinExplorable, ScoreField])
-def test_module_for_notebooks_runs_from_a_blob(page, widget):
+@pytest.mark.parametrize(
+    ("widget", "name", "most"), [(LangevinExplorable, "step_size", 6), (ScoreField, "sigma", 4)]
+)
+def test_module_for_notebooks_runs_from_a_blob(page, widget, name, most):
     """Slider and trait move each other, and the clean-up leaves nothing behind."""
     got = page.evaluate(
         """async ({ text, state, name }) => {
@@ -180,11 +171,7 @@ def test_module_for_notebooks_runs_from_a_blob(page, widget):
           clean();
           return { moved, trait, left: el.childElementCount };
         }""",
-        {
-            "text": as_module(widget.name),
-            "state": widget().state(),
-            "name": "step_size" if widget is LangevinExplorable else "sigma",
-        },
+        {"text": as_module(widget.name), "state": widget().state(), "name": name},
     )
     assert got["moved"] and got["left"] == 0
-    assert got["trait"] == pytest.approx(6.0 if widget is LangevinExplorable else 4.0, rel=0.01)
+    assert got["trait"] == pytest.approx(most, rel=0.01)
