@@ -90,8 +90,9 @@ def film(path, *, limit: float, alt: str, size: int = 300, milliseconds: int = 1
     centre = (np.asarray(path) * [1, -1] / limit + 1) * size / 2
     frames = [Image.new("P", (size, size), 0) for _ in centre]
     for frame, points in zip(frames, centre, strict=True):
-        frame.putpalette([255, 255, 255, *bytes.fromhex(COLOURS["model"][1:])])
+        frame.putpalette([255, 255, 255, *bytes.fromhex(COLOURS["model"][1:] + "C8CCD0")])
         draw = ImageDraw.Draw(frame)
+        draw.rectangle((0, 0, size - 1, size - 1), outline=2)
         for x, y in points:
             draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=1)
     buffer = io.BytesIO()
@@ -113,7 +114,7 @@ def png(figure) -> bytes:
 def html_image(image: bytes, alt: str, kind: str = "png") -> str:
     """An `<img>` that carries its picture inside itself."""
     data = base64.b64encode(image).decode()
-    return f'<img alt="{html.escape(alt)}" loading="lazy" src="data:image/{kind};base64,{data}">'
+    return f'<img alt="{html.escape(alt)}" src="data:image/{kind};base64,{data}">'
 
 
 def _map_axes(ax: Axes, limit: float) -> Axes:

@@ -8,6 +8,10 @@ from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.fileutil import copy_asset
 
+NO_SCRIPT = (
+    '<noscript><p class="sbm-noscript">JavaScript is off: formulas appear as TeX, live figures as '
+    "still pictures.</p></noscript>"
+)
 MATHJAX = ["tex-chtml.js", "output/chtml/fonts/woff-v2", "input/tex/extensions"]
 
 
@@ -58,10 +62,14 @@ def load_explorables(app, pagename, templatename, context, doctree):
         app.add_js_file("host.js", type="module")
 
 
-def mend_roles(app, pagename, templatename, context, doctree):
-    """Bibliography entries as items of the list they stand in: docutils gives a deprecated role."""
-    if "body" in context:
-        context["body"] = context["body"].replace('role="doc-biblioentry"', 'role="listitem"')
+def mend_markup(app, pagename, templatename, context, doctree):
+    """What extensions get wrong: a deprecated role, one name for all folds, ids given twice."""
+    if "body" not in context:
+        return
+    body = context["body"].replace('role="doc-biblioentry"', 'role="listitem"')
+    body = body.replace('<summary aria-label="Toggle hidden content">', "<summary>")
+    body = re.sub(r' id="(?:exercise|solution)-content"', "", body)
+    context["body"] = NO_SCRIPT + body
 
 
 def setup(app):
@@ -70,5 +78,5 @@ def setup(app):
     app.connect("doctree-read", open_every_id)
     app.connect("env-get-updated", number_by_chapter, priority=900)
     app.connect("html-page-context", load_explorables)
-    app.connect("html-page-context", mend_roles)
+    app.connect("html-page-context", mend_markup)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

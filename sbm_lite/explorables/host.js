@@ -28,7 +28,7 @@ export async function mount(figure) {
     const module = await import(`./${explorable}.js`);
     figure.prepend(el);
     module.default.render({ model: makeModel(JSON.parse(state)), el });
-    poster?.remove();
+    poster?.classList.add("sbm-poster"); // kept for paper
   } catch (error) {
     const note = document.createElement("p");
     note.setAttribute("role", "status");
@@ -39,7 +39,14 @@ export async function mount(figure) {
   }
 }
 
+/** A film starts anew whenever it is unfolded: a picture under a new address plays from its start. */
+async function rewind({ target: film }) {
+  const picture = film.querySelector("img");
+  if (film.open) picture.src = URL.createObjectURL(await (await fetch(picture.src)).blob());
+}
+
 function watchFigures() {
+  for (const film of document.querySelectorAll("details.film")) film.addEventListener("toggle", rewind);
   const figures = document.querySelectorAll("[data-explorable]");
   if (figures.length === 0) return;
   const observer = new IntersectionObserver((entries) => {

@@ -16,7 +16,7 @@ function render({ model, el }) {
 
   const settings = () => ({ noise: model.get("noise"), metropolis: model.get("metropolis") });
   const theme = makeTheme(stage, () => paint());
-  const picture = makePicture(stage, { layers: 2, label: "Particles moving over the density", paint: () => paint() });
+  const picture = makePicture(stage, { layers: 3, label: "Particles moving over the density", paint: () => paint() });
   const cloud = makeCloud(picture, theme);
   const loop = makeLoop(stage, () => step());
   const numbers = readout(["over all particles", "measured", "theory"]);
@@ -25,9 +25,8 @@ function render({ model, el }) {
   const spoken = h("p", { class: "sbm-unseen", role: "status" });
   const play = h("button", { type: "button", class: "sbm-main", click: () => toggle() }, "Play");
 
-  function restart() {
+  function restart(running = loop.playing || diverged) {
     const target = model.get("densities")[model.get("density")];
-    const wasRunning = loop.playing || diverged;
     if (mixture?.source !== target) {
       [mixture, limit] = [{ ...makeMixture(target), source: target }, target.limit];
       truth = radiusUnder(mixture, limit);
@@ -36,7 +35,7 @@ function render({ model, el }) {
     chain = makeChain(mixture, model.get("n_particles"), 0.9 * limit, model.get("seed"));
     diverged = false;
     say(message, "");
-    run(wasRunning);
+    run(running);
     show();
   }
 
@@ -73,7 +72,7 @@ function render({ model, el }) {
 
   function showNumbers() {
     numbers.show(compare(chain, model.get("step_size"), settings(), truth));
-    say(law, explain(mixture, settings()));
+    say(law, explain(mixture, settings(), model.get("step_size")));
     const accepted = settings().noise && settings().metropolis && chain.steps > 0;
     say(counts, `${chain.steps} steps` + (accepted ? ` · ${Math.round(100 * chain.acceptance)} % of proposals accepted` : ""));
   }
@@ -90,7 +89,7 @@ function render({ model, el }) {
   function paint() {
     if (!mixture || picture.size === 0) return;
     paintDensity(picture, theme, mixture, limit);
-    paintTicks(picture, 0, theme, limit);
+    paintTicks(picture, 2, theme, limit);
     if (chain) show();
   }
 
@@ -101,7 +100,12 @@ function render({ model, el }) {
   }
 
   const metropolis = checkbox(stage, { name: "metropolis", label: "Metropolis test (MALA)" });
-  const once = () => (diverged ? restart() : (run(false), step(), speak()));
+  const once = () => {
+    if (diverged) restart(false);
+    run(false);
+    step();
+    speak();
+  };
   const panel = h("div", { class: "sbm-panel" },
     h("div", { class: "sbm-inline" }, play, button("Step", once), button("Restart", () => restart())),
     h("div", { class: "sbm-inline" },
@@ -110,10 +114,10 @@ function render({ model, el }) {
     slider(stage, { name: "step_size", label: "Step size", symbol: "η", min: -2, max: 0.78, step: 0.02, log: true, digits: 3, format: threeDigits }),
     slider(stage, { name: "n_particles", label: "Particles", symbol: "n", min: 2, max: 4.3, step: 0.1, log: true, digits: 2, format: (n) => n.toLocaleString("en") }),
     h("div", { class: "sbm-inline" }, checkbox(stage, { name: "noise", label: "noise" }), metropolis),
-    message, numbers.node, counts, law, spoken);
+    numbers.node, message, counts, law, spoken);
   stage.root.append(h("div", { class: "sbm-grid" }, picture.node, panel));
 
-  stage.watch(["densities", "density", "n_particles", "seed"], restart);
+  stage.watch(["densities", "density", "n_particles", "seed"], () => restart());
   stage.watch(["step_size", "noise", "metropolis"], steer);
   stage.watch(["density", "n_particles", "seed", "step_size", "noise", "metropolis"], speak);
   stage.onDestroy(() => clearTimeout(speech));
@@ -187,12 +191,14 @@ function radiusUnder(mixture, limit) {
   return radiusOf(x, (i) => Math.exp(logProb[i]));
 }
 
-function explain(mixture, { noise, metropolis }) {
+function explain(mixture, { noise, metropolis }, eta) {
+  const edge = plain(stabilityLimit(mixture));
   const s = mixture.stds[0], own = mixture.size === 2 ? "Theory: the mode's weight in p, and " : "Theory: ";
+  if (!noise && eta >= stabilityLimit(mixture)) return `Without noise this is gradient ascent, but η is past 4λ = ${edge}: every step overshoots the peak by more than the last.`;
   if (!noise) return "Without noise this is gradient ascent: every particle climbs to a mode and stays there. Nothing of the density is left but its peaks.";
-  if (mixture.size > 2) return `Theory: the density's own values, reached ${metropolis ? "at every η, thanks to the Metropolis test" : `as η → 0. No stationary law from η = 4λ = ${plain(stabilityLimit(mixture))}`}.`;
+  if (mixture.size > 2) return `Theory: the density's own values, reached ${metropolis ? "at every η, thanks to the Metropolis test" : `as η → 0. No stationary law from η = 4λ = ${edge}`}.`;
   if (metropolis) return `${own}λ = ${plain(s * s)} at every η: the Metropolis test removes the bias, and large steps pay in refused proposals.`;
-  return `${own}λ/(1 − η/4λ), where λ = ${plain(s * s)} is the variance of ${mixture.size === 1 ? "the target" : "a mode"}. No stationary law from η = 4λ = ${plain(stabilityLimit(mixture))}.`;
+  return `${own}λ/(1 − η/4λ), where λ = ${plain(s * s)} is the variance of ${mixture.size === 1 ? "the target" : "a mode"}. No stationary law from η = 4λ = ${edge}.`;
 }
 
 /** Draws the walkers as soft round dots, straight into pixels: 20,000 of them at full speed. */

@@ -14,7 +14,7 @@ function render({ model, el }) {
   let mixture, limit, half; // `half`: the score whose arrow has half the greatest length
 
   const theme = makeTheme(stage, () => paint());
-  const picture = makePicture(stage, { layers: 3, label: "Arrows of the score over the density", paint: () => paint() });
+  const picture = makePicture(stage, { layers: 4, label: "Arrows of the score over the density", paint: () => paint() });
   const handle = h("div", { class: "sbm-handle", title: "Drag the probe" });
   const numbers = readout(["score at the probe", "differences", "formula"]);
   const energy = h("output", { name: "energy", class: "sbm-value", "aria-live": "off" });
@@ -50,7 +50,7 @@ function render({ model, el }) {
     const longest = (0.92 * picture.size) / ARROWS, beta = model.get("beta");
     for (let i = 0; i < x.length; i += 2) drawArrow(context, toPixels(x[i], x[i + 1]), beta * score[i], beta * score[i + 1], half, longest, 1.2 * picture.scale, true);
     context.globalAlpha = 1;
-    paintTicks(picture, 1, theme, limit);
+    paintTicks(picture, 3, theme, limit);
   };
 
   const toPixels = (x, y) => [(picture.size * (1 + x / limit)) / 2, (picture.size * (1 - y / limit)) / 2];

@@ -120,7 +120,8 @@ export const freshId = (() => {
 function bind({ model, watch, write }, name, control, event, read, show) {
   control.addEventListener(event, () => {
     const value = read();
-    if (value !== undefined) write({ [name]: value });
+    if (value === undefined) show(model.get(name));
+    else write({ [name]: value });
   });
   const update = () => show(model.get(name));
   watch([name], update);
@@ -240,8 +241,9 @@ const DARK = { dark: true, ground: [16, 21, 28], peak: [52, 112, 168], ink: "#dc
 
 /** The page's colours: the book's switch, else JupyterLab's, else the system's; tells of changes. */
 export function makeTheme(stage, repaint) {
-  const system = matchMedia("(prefers-color-scheme: dark)");
+  const system = matchMedia("(prefers-color-scheme: dark)"), paper = matchMedia("print");
   const isDark = () => {
+    if (paper.matches) return false;
     const book = document.documentElement.dataset.theme, lab = document.body.dataset.jpThemeLight;
     if (book === "dark" || book === "light") return book === "dark";
     return lab ? lab === "false" : system.matches;
@@ -259,8 +261,11 @@ export function makeTheme(stage, repaint) {
   const observer = new MutationObserver(refresh);
   observer.observe(document.documentElement, { attributeFilter: ["data-theme"] });
   observer.observe(document.body, { attributeFilter: ["data-jp-theme-light"] });
-  system.addEventListener("change", refresh);
-  stage.onDestroy(() => (observer.disconnect(), system.removeEventListener("change", refresh)));
+  for (const media of [system, paper]) media.addEventListener("change", refresh);
+  stage.onDestroy(() => {
+    observer.disconnect();
+    for (const media of [system, paper]) media.removeEventListener("change", refresh);
+  });
   apply();
   return theme;
 }
@@ -296,11 +301,13 @@ export function paintDensity(picture, theme, mixture, limit, beta = 1) {
 /** Numbers along the left and lower edge, on the canvas of that layer. */
 export function paintTicks({ contexts, size, scale }, layer, theme, limit) {
   const context = contexts[layer];
+  context.clearRect(0, 0, size, size);
   const every = limit / 2, at = (v) => (size * (v / limit + 1)) / 2;
   context.font = `${11 * scale}px system-ui, sans-serif`;
   context.fillStyle = theme.quiet;
   context.strokeStyle = theme.halo;
-  context.lineWidth = 3 * scale;
+  context.lineWidth = 5 * scale;
+  context.lineJoin = "round";
   const write = (...where) => (context.strokeText(...where), context.fillText(...where));
   for (const v of [-every, 0, every]) {
     const text = String(v).replace("-", "−");

@@ -70,3 +70,14 @@ def test_without_javascript_the_poster_stands(visit, page_path, width):
         poster = figure.locator("img")
         assert poster.count() == 1 and len(poster.get_attribute("alt")) >= 40
         assert poster.evaluate(SHOWN)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_on_paper_the_poster_stands(visit, page_path, scheme):
+    page = visit(page_path, color_scheme=scheme).page
+    for figure in explorables(page):
+        assert not figure.locator("img").is_visible()
+        page.emulate_media(media="print")
+        assert figure.locator("img").evaluate(SHOWN)
+        assert not figure.locator("canvas").first.is_visible()
+        page.emulate_media(media="screen")

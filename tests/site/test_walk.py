@@ -66,3 +66,17 @@ def test_formulas_are_typeset_and_spoken(visit, page_path):
         page.evaluate("document.fonts.ready.then(() => true)")
         assert page.evaluate("[...document.fonts].some(f => f.family.startsWith('MJX') "
                              "&& f.status == 'loaded')")
+
+
+CUT = """() => [...document.querySelectorAll("mjx-container[display=true]")].filter((formula) => {
+  const box = formula.closest("div.math").clientWidth, number = formula.closest(":has(> .eqno)");
+  const room = box - (number?.querySelector(".eqno").offsetWidth ?? 0);
+  return formula.querySelector("mjx-math").getBoundingClientRect().width > room;
+}).map((formula) => formula.closest("div.math").id || formula.textContent)"""
+
+
+def test_no_formula_is_cut_on_a_wide_screen(visit, page_path):
+    page = visit(page_path, **STILL).page
+    for fold in page.locator("details.sd-dropdown > summary").all():
+        fold.click()
+    assert page.evaluate(CUT) == []
