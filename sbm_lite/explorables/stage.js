@@ -241,9 +241,8 @@ const DARK = { dark: true, ground: [16, 21, 28], peak: [52, 112, 168], ink: "#dc
 
 /** The page's colours: the book's switch, else JupyterLab's, else the system's; tells of changes. */
 export function makeTheme(stage, repaint) {
-  const system = matchMedia("(prefers-color-scheme: dark)"), paper = matchMedia("print");
+  const system = matchMedia("(prefers-color-scheme: dark)");
   const isDark = () => {
-    if (paper.matches) return false;
     const book = document.documentElement.dataset.theme, lab = document.body.dataset.jpThemeLight;
     if (book === "dark" || book === "light") return book === "dark";
     return lab ? lab === "false" : system.matches;
@@ -261,11 +260,8 @@ export function makeTheme(stage, repaint) {
   const observer = new MutationObserver(refresh);
   observer.observe(document.documentElement, { attributeFilter: ["data-theme"] });
   observer.observe(document.body, { attributeFilter: ["data-jp-theme-light"] });
-  for (const media of [system, paper]) media.addEventListener("change", refresh);
-  stage.onDestroy(() => {
-    observer.disconnect();
-    for (const media of [system, paper]) media.removeEventListener("change", refresh);
-  });
+  system.addEventListener("change", refresh);
+  stage.onDestroy(() => (observer.disconnect(), system.removeEventListener("change", refresh)));
   apply();
   return theme;
 }
