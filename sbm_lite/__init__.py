@@ -4,6 +4,11 @@ A *score* is the gradient of a log density, s(x) = ∇ₓ log p(x). The modules,
 
     densities      distributions whose score is known exactly
     calculus       derivatives of vector fields: score_of, divergence, line integrals
+    noise          corruption kernels and their targets; a score's other names
+    losses         explicit, implicit, sliced and denoising score matching
+    networks       everything a network can predict, turned into a score
+    training       one loop for all of them, with checkpoints
+    data           digits
     samplers       Langevin dynamics, plain and Metropolis-adjusted
     diagnostics    numbers that say how good a set of samples is
     figures        the pictures of the book (matplotlib)

@@ -8,13 +8,15 @@ from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import grad, vjp, vmap
 
 from sbm_lite import validation
 
 Scalar = Callable[[Float[Tensor, "n d"]], Float[Tensor, " n"]]
 Field = Callable[[Float[Tensor, "n d"]], Float[Tensor, "n d"]]
+
+ROWS_AT_ONCE = 1024  # of a batch of backward passes on a CPU: more of them leave its cache
 
 
 def score_of(log_prob: Scalar) -> Field:
@@ -27,19 +29,44 @@ def score_of(log_prob: Scalar) -> Field:
     return lambda x: grad(lambda y: log_prob(y).sum())(validation.points(x))
 
 
+def value_and_pull_back(
+    f: Callable[[Float[Tensor, "n d"]], Float[Tensor, "n ..."]], x: Float[Tensor, "n d"]
+) -> tuple[Float[Tensor, "n ..."], Callable[[Tensor], Float[Tensor, "n d"]]]:
+    """f(x) and the map v ↦ vᵀ∇f at each point, one backward pass a call; v is shaped like f(x).
+
+    This is `torch.func.vjp`, except for a network in training: autograd's own tape is set up
+    sooner, which tells in small networks (see benchmarks/losses.py).
+    """
+    leaf = _leaf(f, x)
+    if leaf is None:
+        value, pull_back = vjp(f, x)
+        return value, lambda v: pull_back(v)[0]
+    value = f(leaf)
+    options = dict(create_graph=True, materialize_grads=True)
+    return value, lambda v: torch.autograd.grad(value, leaf, v, **options)[0]
+
+
 def jacobian(f: Field, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d d"]:
-    """The Jacobian ∂fᵢ/∂xⱼ at each point, as entry [n, i, j]; d backward passes in one batch."""
-    validation.points(x)
-    value, pull_back = vjp(f, x)
-    validation.same_shape(value, x, "f(x) and x")
-    basis = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-    rows = vmap(lambda e: pull_back(e.expand_as(x))[0])(basis)
+    """The Jacobian ∂fᵢ/∂xⱼ at each point, as entry [n, i, j]; d backward passes in batches."""
+    value, rows = _value_and_rows(f, x, lambda row, e: row)
     return rows.movedim(0, 1)
 
 
 def divergence(f: Field, x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
-    """The exact divergence tr ∇f = Σᵢ ∂fᵢ/∂xᵢ at each point; d backward passes in one batch."""
-    return jacobian(f, x).diagonal(dim1=1, dim2=2).sum(-1)
+    """The exact divergence tr ∇f = Σᵢ ∂fᵢ/∂xᵢ at each point; d backward passes in batches."""
+    return value_and_divergence(f, x)[1]
+
+
+def value_and_divergence(
+    f: Field, x: Float[Tensor, "n d"]
+) -> tuple[Float[Tensor, "n d"], Float[Tensor, " n"]]:
+    """f(x) together with tr ∇f at each point, in one forward and d backward passes.
+
+    Backward passes in batches were faster than a loop of them, one large batch, or forward mode
+    at d = 2, 10 and 50: see benchmarks/losses.py.
+    """
+    value, diagonal = _value_and_rows(f, x, lambda row, e: (row * e).sum(-1))
+    return value, diagonal.sum(0)
 
 
 def value_and_quadratic_form(
@@ -49,10 +76,10 @@ def value_and_quadratic_form(
 
     Reference: Pearlmutter (1994), Neural Computation 6; Song et al. (2019), UAI.
     """
-    validation.points(x)
-    validation.same_shape(v, x, "v and x")
-    value, pull_back = vjp(f, x)
-    return value, (v * pull_back(v)[0]).sum(-1)
+    validation.same_shape(validation.points(v, "v"), validation.points(x), "v and x")
+    value, pull_back = value_and_pull_back(f, x)
+    validation.same_shape(value, x, "f(x) and x")
+    return value, (v * pull_back(v)).sum(-1)
 
 
 def line_integral(f: Field, path: Float[Tensor, "t d"]) -> Float[Tensor, ""]:
@@ -66,3 +93,27 @@ def line_integral(f: Field, path: Float[Tensor, "t d"]) -> Float[Tensor, ""]:
     validation.points(path, "path")
     value = f(path)
     return ((value[1:] + value[:-1]) / 2 * path.diff(dim=0)).sum()
+
+
+def _value_and_rows(f: Field, x: Float[Tensor, "n d"], keep: Callable):
+    """f(x), and for each i what `keep` makes of the i-th rows of the Jacobians and eᵢ."""
+    value, pull_back = value_and_pull_back(f, validation.points(x))
+    validation.same_shape(value, x, "f(x) and x")
+    basis = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+    at_once = max(1, ROWS_AT_ONCE // len(x)) if x.device.type == "cpu" else None
+    return value, vmap(lambda e: keep(pull_back(e.expand_as(x)), e), chunk_size=at_once)(basis)
+
+
+def _leaf(f: Callable, x: Tensor) -> Tensor | None:
+    """What autograd's tape can hang on to instead of x, or None where `torch.func` must do.
+
+    With the tape the result needs a gradient whatever f is, so f must be a network in training.
+    """
+    training = isinstance(f, nn.Module) and any(p.requires_grad for p in f.parameters())
+    if not (training and torch.is_grad_enabled()):
+        return None
+    try:
+        leaf = x.detach().requires_grad_()
+    except RuntimeError:  # we are inside a transform of torch.func
+        return None
+    return x if x.requires_grad else leaf

@@ -81,6 +81,24 @@ class GaussianMixture(Density):
         noise = validation.positive(sigma, "sigma") ** 2 * torch.eye(self.dim).double()
         return GaussianMixture(self.weights, self.means, self.covariances + noise)
 
+    def posterior(self, x_noisy: Float[Tensor, " d"], sigma: float) -> "GaussianMixture":
+        """The law of the clean x given one noisy point x̃ = x + σε: again a mixture.
+
+        Component k keeps the precision Σₖ⁻¹ + I/σ² and the mean that balances μₖ against x̃; its
+        weight is its responsibility for x̃ in the smoothed mixture. Book: eq-posterior.
+        """
+        at = torch.as_tensor(x_noisy, dtype=torch.float64, device="cpu").reshape(1, -1)
+        validation.points(at, "x_noisy", dim=self.dim)
+        variance = validation.positive(sigma, "sigma") ** 2
+        weights = self.smoothed(sigma)._log_joint_and_pull(at)[0][:, 0].softmax(0)
+        kept = weights > 1e-12 * weights.max()
+        precisions = self._precisions[kept]
+        covariances = torch.linalg.inv(precisions + torch.eye(self.dim).double() / variance)
+        pulls = (precisions @ self.means[kept, :, None])[..., 0] + at / variance
+        means = (covariances @ pulls[..., None])[..., 0]
+        symmetric = (covariances + covariances.mT) / 2
+        return GaussianMixture(weights[kept] / weights[kept].sum(), means, symmetric)
+
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Points:
         validation.count(n, "n")
         generator = generator or fresh_generator()
@@ -203,8 +221,7 @@ def _check_mixture(weights: Tensor, means: Tensor, covariances: Tensor) -> None:
         raise ValueError(
             f"covariances must have shape ({k}, {d}, {d}), got {tuple(covariances.shape)}"
         )
-    if not bool((weights > 0).all()) or abs(float(weights.sum()) - 1) > 1e-6:
-        raise ValueError(f"weights must be > 0 and sum to 1, got {weights.tolist()}")
+    validation.weights(weights)
     validation.finite(covariances, "covariances")
     if not torch.allclose(covariances, covariances.mT):
         raise ValueError("covariances must be symmetric")

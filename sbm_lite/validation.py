@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 from torch import Tensor
 
 
@@ -39,6 +40,30 @@ def positive(value: float, name: str) -> float:
     if not (math.isfinite(number) and number > 0):
         raise ValueError(f"{name} must be a finite number > 0, got {value}")
     return number
+
+
+def levels(sigma: float | Tensor, x: Tensor, name: str = "sigma") -> Tensor:
+    """Noise levels like x: () for one number, (n, 1) for one number per point; all > 0."""
+    allowed = f"{name} must be one number or have shape ({len(x)},)"
+    try:
+        column = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{allowed}, got {sigma!r}") from error
+    if column.shape not in ((), x.shape[:1]):
+        raise ValueError(f"{allowed}, got {tuple(column.shape)}")
+    if column.ndim == 0:
+        positive(column.item(), name)
+        return column
+    if not bool((finite(column, name) > 0).all()):
+        raise ValueError(f"{name} must be > 0 everywhere, got {column.min().item()}")
+    return column[:, None]
+
+
+def weights(w: Tensor) -> Tensor:
+    """Return `w` if it is (K,), positive, and sums to 1."""
+    if w.ndim != 1 or not bool((w > 0).all()) or abs(float(w.sum()) - 1) > 1e-6:
+        raise ValueError(f"weights must be > 0 and sum to 1, got {w.tolist()}")
+    return w
 
 
 def count(value: int, name: str) -> int:

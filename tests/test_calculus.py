@@ -11,6 +11,8 @@ from sbm_lite.calculus import (
     jacobian,
     line_integral,
     score_of,
+    value_and_divergence,
+    value_and_pull_back,
     value_and_quadratic_form,
 )
 from sbm_lite.densities import GaussianMixture, two_modes
@@ -54,6 +56,179 @@ def test_quadratic_form_and_value():
     exact = torch.einsum("ni,nij,nj->n", v, exact_jacobian(x), v)
     torch.testing.assert_close(form, exact)
     assert torch.equal(value, field(x))
+
+
+def test_value_and_divergence():
+    value, trace = value_and_divergence(field, points())
+    assert torch.equal(value, field(points()))
+    torch.testing.assert_close(trace, exact_jacobian(points()).diagonal(dim1=1, dim2=2).sum(1))
+
+
+@pytest.mark.parametrize("n", [1, 3])  # as many points as coordinates, and another number
+def test_divergence_of_few_points(n):
+    exact = exact_jacobian(points(n)).diagonal(dim1=1, dim2=2).sum(1)
+    torch.testing.assert_close(divergence(field, points(n)), exact)
+
+
+WAYS = {
+    "value_and_divergence": value_and_divergence,
+    "value_and_quadratic_form": lambda f, x: value_and_quadratic_form(
+        f, x, points(len(x), seed=1)
+    ),
+}
+each_way = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+
+
+@each_way
+def test_one_forward_pass_is_enough(way):
+    calls = []
+    way(lambda x: calls.append(x.shape) or field(x), points())
+    assert calls == [(20, 3)]
+
+
+@each_way
+def test_both_results_pass_gradients_to_parameters(way):
+    """f = sin(θ x): every derivative in θ by finite differences."""
+    theta, h = torch.tensor(0.7, dtype=torch.float64, requires_grad=True), 1e-5
+    of = lambda theta: [y.sum() for y in way(lambda x: torch.sin(theta * x), points())]  # noqa: E731
+    for k in (0, 1):
+        (slope,) = torch.autograd.grad(of(theta)[k], theta)
+        exact = (of(0.7 + h)[k] - of(0.7 - h)[k]) / (2 * h)
+        assert slope.item() == pytest.approx(exact.item(), rel=1e-6)
+
+
+@each_way
+def test_both_results_pass_gradients_to_the_points(way):
+    x, e, h = points().requires_grad_(), torch.zeros(20, 3).double(), 1e-5
+    e[4, 1] = h
+    for k in (0, 1):
+        (slope,) = torch.autograd.grad(way(field, x)[k].sum(), x)
+        exact = (way(field, points() + e)[k] - way(field, points() - e)[k]).sum() / (2 * h)
+        assert slope[4, 1].item() == pytest.approx(exact.item(), rel=1e-6)
+
+
+@each_way
+def test_a_field_that_does_not_move_has_no_divergence(way):
+    still = torch.arange(60.0).reshape(20, 3).double()
+    value, slope = way(lambda x: still, points())
+    assert torch.equal(value, still) and not slope.any()
+
+
+@each_way
+def test_without_gradients_the_numbers_are_the_same(way):
+    net = torch.nn.Linear(3, 3).double()
+    with torch.no_grad():
+        quiet = way(net, points())
+    for ours, loud in zip(quiet, way(net, points()), strict=True):
+        assert not ours.requires_grad and loud.requires_grad and torch.equal(ours, loud)
+
+
+def softplus_net(seed=0):
+    """A small network, the same for the same seed."""
+    layers = torch.nn.Linear(3, 5), torch.nn.Softplus(), torch.nn.Linear(5, 3)
+    net = torch.nn.Sequential(*layers).double()
+    with torch.no_grad():
+        for p in net.parameters():
+            p.copy_(torch.randn(p.shape, generator=generator(seed)))
+    return net
+
+
+def derivatives(f, net, way, x):
+    """Both results, and the gradients of the second in the weights and, where wanted, in x."""
+    value, slope = way(f, x)
+    towards = [*net.parameters(), *([x] if x.requires_grad else [])]
+    gradients = torch.autograd.grad(slope.sin().sum(), towards, allow_unused=True)
+    return [value, slope, *(g for g in gradients if g is not None)]
+
+
+@each_way
+@pytest.mark.parametrize("requires_grad", [False, True])
+@pytest.mark.parametrize("non_leaf", [False, True])
+def test_a_network_and_the_same_as_a_plain_function(way, requires_grad, non_leaf):
+    """The first goes by autograd's tape and the second by torch.func."""
+    net, x = softplus_net(), points().requires_grad_(requires_grad)
+    x = 2 * x if non_leaf else x
+    taped, functional = (derivatives(f, net, way, x) for f in (net, lambda x: net(x)))
+    assert len(taped) == len(functional) >= 5  # the last bias moves no derivative
+    for ours, exact in zip(taped, functional, strict=True):
+        torch.testing.assert_close(ours, exact, rtol=1e-12, atol=1e-12)
+
+
+@each_way
+def test_a_network_inside_a_transform_of_torch_func(way):
+    net, x = softplus_net(), points(4)
+    for k in (0, 1):
+        of = lambda f, k=k: lambda x: way(f, x)[k].sum()  # noqa: E731
+        taped, functional = (torch.func.grad(of(f))(x) for f in (net, lambda x: net(x)))
+        torch.testing.assert_close(taped, functional)
+
+
+@each_way
+def test_what_has_nothing_to_learn_has_no_graph(way):
+    frozen = softplus_net().requires_grad_(False)
+    for f in (field, frozen, two_modes_in_space().score):
+        assert not any(y.requires_grad for y in way(f, points()))
+
+
+def two_modes_in_space():
+    return GaussianMixture.isotropic([0.2, 0.8], [[-1.0] * 3, [1.0] * 3], 1.0)
+
+
+@each_way
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_training_leaves_no_trace_on_the_points(way, requires_grad):
+    net, x = softplus_net(), points().requires_grad_(requires_grad)
+    way(net, x)
+    assert x.requires_grad == requires_grad and x.is_leaf
+    assert x.grad is None and all(p.grad is None for p in net.parameters())
+
+
+class Everywhere(torch.nn.Module):
+    """The same learned vector at every point."""
+
+    def __init__(self):
+        super().__init__()
+        self.b = torch.nn.Parameter(torch.ones(3, dtype=torch.float64))
+
+    def forward(self, x):
+        return self.b.expand_as(x)
+
+
+@each_way
+def test_a_network_that_does_not_look_at_the_points_has_no_divergence(way):
+    value, slope = way(Everywhere(), points())
+    assert value.requires_grad and not slope.any()
+
+
+def test_points_beyond_one_batch_of_backward_passes():
+    x = points(2500)
+    parts = torch.cat([divergence(field, part) for part in x.split(100)])
+    torch.testing.assert_close(divergence(field, x), parts, rtol=1e-12, atol=1e-12)
+    x = points(400, 10)  # two at a time
+    torch.testing.assert_close(divergence(torch.sin, x), x.cos().sum(1))
+    assert torch.equal(jacobian(torch.sin, x), x.cos().diag_embed())
+
+
+@pytest.mark.parametrize("f", [torch.nn.Linear(3, 2).double(), lambda x: x[:, :2] ** 2])
+def test_pull_back_is_the_transposed_jacobian(f):
+    x, v = points(4), points(4, 2, seed=1)
+    value, pull_back = value_and_pull_back(f, x)
+    exact = torch.stack([torch.autograd.functional.jacobian(f, row[None])[0, :, 0] for row in x])
+    torch.testing.assert_close(value, f(x))
+    torch.testing.assert_close(pull_back(v), torch.einsum("ni,nij->nj", v, exact))
+    torch.testing.assert_close(pull_back(2 * v), 2 * pull_back(v))  # as often as one likes
+
+
+@each_way
+def test_a_score_made_by_autograd_can_be_the_field(way):
+    """Second derivatives of a polynomial energy: s = −(4x₁³, 2x₂, 0)."""
+    x = points()
+    energy = lambda x: x[:, 0] ** 4 + x[:, 1] ** 2  # noqa: E731
+    paper = lambda x: -torch.stack([4 * x[:, 0] ** 3, 2 * x[:, 1], 0 * x[:, 2]], 1)  # noqa: E731
+    for ours, by_hand in zip(
+        way(score_of(lambda x: -energy(x)), x), way(paper, x), strict=True
+    ):
+        torch.testing.assert_close(ours, by_hand)
 
 
 @given(seed=st.integers(0, 10**6), d=st.integers(1, 6))

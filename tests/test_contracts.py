@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import sbm_lite
-from sbm_lite import calculus, densities, diagnostics, samplers
+from sbm_lite import calculus, densities, diagnostics, losses, networks, noise, samplers, training
 from sbm_lite.runtime import generator
 
 P = densities.GaussianMixture(
@@ -23,7 +23,21 @@ SAMPLERS = {  # x, generator → points
     "langevin_path": lambda x, g: samplers.langevin_path(P.score, x, generator=g, **OPTIONS),
     "mala": lambda x, g: samplers.mala(P.log_prob, x, generator=g, **OPTIONS).x,
 }
+NET = networks.ScoreMLP(2, generator=generator(0))
+KERNELS = [noise.Gaussian(0.5), noise.Laplace(0.5), noise.Mixture([0.3, 0.7], [0.2, 1.0])]
+CORRUPTIONS = {  # x, generator → points; these pass gradients on, unlike samplers
+    f"noise.{type(k).__name__}.sample": lambda x, g, k=k: k.sample(x, generator=g) for k in KERNELS
+} | {
+    f"slices, {law}": lambda x, g, law=law: losses.slices(x, law, generator=g)
+    for law in ("Rademacher", "Gaussian", "sphere")
+}
 DRAWS = {  # generator → points
+    "ScoreMLP": lambda g: networks.ScoreMLP(2, generator=g)(start()).detach(),
+    "NoiseConditionalMLP": lambda g: networks.NoiseConditionalMLP(2, generator=g)(
+        start(), 0.5
+    ).detach(),
+    "draws": lambda g: next(training.draws(P, 5, generator=g)),
+    "minibatches": lambda g: next(training.minibatches(start(), 5, generator=g)),
     "GaussianMixture.sample": lambda g: P.sample(50, generator=g),
     "Banana.sample": lambda g: densities.Banana().sample(50, generator=g),
 }
@@ -35,6 +49,21 @@ FUNCTIONS = {  # x → something, without randomness
     "jacobian": lambda x: calculus.jacobian(P.score, x),
     "divergence": lambda x: calculus.divergence(P.score, x),
     "value_and_quadratic_form": lambda x: calculus.value_and_quadratic_form(P.score, x, x)[1],
+    "value_and_pull_back": lambda x: calculus.value_and_pull_back(P.score, x)[1](x),
+    "value_and_divergence": lambda x: calculus.value_and_divergence(P.score, x)[0],
+    "esm": lambda x: losses.esm(P.score, x, 2 * x),
+    "ism": lambda x: losses.ism(P.score, x),
+    "ssm": lambda x: losses.ssm(P.score, x, 2 * x),
+    "ssm_vr": lambda x: losses.ssm_vr(P.score, x, 2 * x),
+    "ssm_fd": lambda x: losses.ssm_fd(P.score, x, 2 * x, 0.01),
+    "dsm": lambda x: losses.dsm(P.score, x, 2 * x, 0.5),
+    "ncsn": lambda x: losses.ncsn(lambda x, sigma: P.score(x), x, 2 * x, 0.5),
+    **{f"{type(k).__name__}.target": lambda x, k=k: k.target_score(2 * x, x) for k in KERNELS},
+    **{f"{type(k).__name__}.log_prob": lambda x, k=k: k.log_prob(2 * x, x) for k in KERNELS},
+    "score_from_epsilon": lambda x: noise.score_from_epsilon(x, 0.5),
+    "epsilon_from_score": lambda x: noise.epsilon_from_score(x, 0.5),
+    "score_from_denoised": lambda x: noise.score_from_denoised(x, 2 * x, 0.5),
+    "denoised_from_score": lambda x: noise.denoised_from_score(x, 2 * x, 0.5),
     "line_integral": lambda x: calculus.line_integral(P.score, x),
     "langevin_step": lambda x: samplers.langevin_step(x, x, x, 0.1),
     "mode_weights": lambda x: diagnostics.mode_weights(x, P.means),
@@ -53,7 +82,8 @@ def every(table):
     return pytest.mark.parametrize("f", table.values(), ids=table)
 
 
-ALL_RANDOM = {name: lambda g, f=f: f(start(), g) for name, f in SAMPLERS.items()} | DRAWS
+MOVES = SAMPLERS | CORRUPTIONS
+ALL_RANDOM = {name: lambda g, f=f: f(start(), g) for name, f in MOVES.items()} | DRAWS
 
 
 @every(ALL_RANDOM)
@@ -85,7 +115,7 @@ def test_a_generator_moves_on(f):
     assert not torch.equal(f(stream), f(stream))
 
 
-@every({**FUNCTIONS, **{name: lambda x, f=f: f(x, generator(1)) for name, f in SAMPLERS.items()}})
+@every({**FUNCTIONS, **{name: lambda x, f=f: f(x, generator(1)) for name, f in MOVES.items()}})
 @pytest.mark.parametrize("requires_grad", [False, True])
 def test_inputs_are_left_as_they_were(f, requires_grad):
     x = start().requires_grad_(requires_grad)
@@ -95,7 +125,7 @@ def test_inputs_are_left_as_they_were(f, requires_grad):
     assert x.requires_grad == requires_grad and x.grad is None and x.is_leaf
 
 
-@every(SAMPLERS)
+@every(MOVES)
 def test_a_result_does_not_share_memory_with_the_start(f):
     x = start()
     before = x.clone()
@@ -111,7 +141,7 @@ def test_samplers_build_no_graph(f):
 @every(
     {
         **FUNCTIONS,
-        **{name: lambda x, f=f: f(x, generator(1, x.device)) for name, f in SAMPLERS.items()},
+        **{name: lambda x, f=f: f(x, generator(1, x.device)) for name, f in MOVES.items()},
     }
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -137,7 +167,8 @@ SIGNATURES = """
     from jaxtyping import install_import_hook
 
     with install_import_hook("sbm_lite", "beartype.beartype"):
-        from sbm_lite import calculus, densities, diagnostics, runtime, samplers
+        from sbm_lite import calculus, data, densities, diagnostics, losses, networks, noise
+        from sbm_lite import runtime, samplers, training
     import torch
 
     rng, options = runtime.generator(0, runtime.device("cpu")), dict(step_size=0.1, n_steps=4)
@@ -150,7 +181,10 @@ SIGNATURES = """
             x = p.sample(6, generator=rng).to(dtype)
             p.log_prob(x), p.score(x)
             calculus.score_of(p.log_prob)(x), calculus.jacobian(p.score, x)
-            calculus.divergence(p.score, x), calculus.value_and_quadratic_form(p.score, x, x)
+            calculus.divergence(p.score, x), calculus.value_and_divergence(p.score, x)
+            calculus.value_and_quadratic_form(p.score, x, x)
+            calculus.value_and_pull_back(p.score, x)[1](x)
+            calculus.value_and_pull_back(p.log_prob, x)[1](x[:, 0])
             calculus.line_integral(p.score, x)
             samplers.langevin_step(x, p.score(x), x, 0.1)
             samplers.langevin(p.score, x, generator=rng, **options)
@@ -158,6 +192,29 @@ SIGNATURES = """
             samplers.mala(p.log_prob, x, generator=rng, **options)
             diagnostics.nearest(x, some), diagnostics.mode_weights(x, some)
             diagnostics.fisher_divergence(p.score(x), x), diagnostics.wasserstein(x, some.to(x))
+            losses.esm(p.score, x, x), losses.ism(p.score, x), losses.ssm(p.score, x, x)
+            losses.ssm_vr(p.score, x, x), losses.ssm_fd(p.score, x, x, 0.1)
+            losses.slices(x), losses.slices(x, "sphere", generator=rng)
+            for sigma in (0.5, torch.tensor(0.5), torch.full((6,), 0.5)):
+                losses.dsm(p.score, x, x, sigma)
+                losses.ncsn(lambda x, sigma: x, x, x, sigma)
+                noise.score_from_epsilon(x, sigma), noise.epsilon_from_score(x, sigma)
+                noise.score_from_denoised(x, x, sigma), noise.denoised_from_score(x, x, sigma)
+            kernels = noise.Gaussian(0.5), noise.Laplace(0.5), noise.Mixture([0.3, 0.7], [0.2, 1])
+            for kernel in kernels:
+                y = kernel.sample(x, generator=rng)
+                kernel.log_prob(y, x), kernel.target_score(y, x)
+    densities.two_modes().posterior(some[0], 0.5)
+    net = networks.ScoreMLP(2, generator=rng)
+    batches = training.draws(densities.two_modes(), 8, generator=rng)
+    training.fit(net, losses.ism, batches, n_steps=2)
+    training.fit(net, losses.ism, training.minibatches(some, 2, generator=rng), n_steps=2)
+    conditional = networks.NoiseConditionalMLP(2, generator=rng)
+    networks.EnergyScore(networks.mlp(2, 1, generator=rng))(some)
+    for wrap in (networks.EpsilonScore, networks.DenoiserScore):
+        for sigma in (0.5, torch.full((3,), 0.5)):
+            wrap(conditional)(some, sigma)
+    data.digits()
     diagnostics.grid(1.0, 3), diagnostics.grid(1.0, 3, dim=3)
     diagnostics.standard_error(some[:, 0])
     diagnostics.autocorrelation(some), diagnostics.effective_sample_size(some)

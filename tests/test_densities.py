@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
+from sbm_lite.calculus import jacobian
 from sbm_lite.densities import (
     Banana,
     Density,
@@ -146,6 +147,100 @@ def test_smoothing_twice_adds_variances():
     x = points(LOPSIDED)
     twice, once = LOPSIDED.smoothed(0.3).smoothed(0.4), LOPSIDED.smoothed(0.5)
     torch.testing.assert_close(twice.score(x), once.score(x), rtol=1e-10, atol=1e-10)
+
+
+def normal(x, mean, sigma):
+    """log N(x; mean, σ²I) by torch.distributions."""
+    return torch.distributions.Normal(mean, sigma).log_prob(x).sum(1)
+
+
+NOISY = {"between": [0.2, -0.4], "inside": [1.0, 0.5], "far away": [-9.0, 7.0]}
+each_noisy = pytest.mark.parametrize("x_noisy", NOISY.values(), ids=NOISY)
+each_sigma = pytest.mark.parametrize("sigma", [0.05, 0.6, 5.0])
+
+
+@each_noisy
+@each_sigma
+def test_posterior_is_the_rule_of_bayes(x_noisy, sigma):
+    """log p(x | x̃) = log p(x) + log q(x̃ | x) − log p_σ(x̃), at points where it is not tiny."""
+    at = torch.tensor([x_noisy], dtype=torch.float64)
+    posterior = LOPSIDED.posterior(at[0], sigma)
+    x = posterior.sample(50, generator=generator(5)).double()
+    bayes = LOPSIDED.log_prob(x) + normal(at, x, sigma) - LOPSIDED.smoothed(sigma).log_prob(at)
+    torch.testing.assert_close(posterior.log_prob(x), bayes, rtol=1e-9, atol=1e-8)
+
+
+def test_posterior_by_quadrature():
+    """Both sides of Bayes on a grid, the evidence too; no smoothed mixture in sight."""
+    axis = torch.linspace(-7, 8, 601, dtype=torch.float64)
+    x, at = torch.cartesian_prod(axis, axis), torch.tensor([[0.2, -0.4]], dtype=torch.float64)
+    joint = (LOPSIDED.log_prob(x) + normal(at, x, 0.6)).exp()
+    evidence = joint.sum() * (15 / 600) ** 2
+    posterior = LOPSIDED.posterior(at[0], 0.6)
+    torch.testing.assert_close(
+        posterior.log_prob(x).exp(), joint / evidence, rtol=1e-8, atol=1e-10
+    )
+    mean = (joint @ x) / joint.sum()
+    torch.testing.assert_close(posterior.weights @ posterior.means, mean, rtol=1e-8, atol=1e-8)
+
+
+@each_noisy
+@each_sigma
+def test_mean_of_the_posterior_is_the_formula_of_tweedie(x_noisy, sigma):
+    at = torch.tensor([x_noisy], dtype=torch.float64)
+    posterior = LOPSIDED.posterior(at[0], sigma)
+    tweedie = at + sigma**2 * LOPSIDED.smoothed(sigma).score(at)
+    mean = (posterior.weights @ posterior.means)[None]
+    torch.testing.assert_close(mean, tweedie, rtol=1e-8, atol=1e-8)
+
+
+@each_sigma
+def test_spread_of_the_posterior_is_the_slope_of_its_mean(sigma):
+    """Cov(x | x̃) = σ²(I + σ² ∇s(x̃)): the slope of Tweedie's formula, times σ²."""
+    at = torch.tensor([[0.2, -0.4]], dtype=torch.float64)
+    p = LOPSIDED.posterior(at[0], sigma)
+    off = p.means - p.weights @ p.means
+    spreads = p.covariances + off[:, :, None] * off[:, None]
+    spread = torch.einsum("k,kij->ij", p.weights, spreads)
+    slope = torch.eye(2) + sigma**2 * jacobian(LOPSIDED.smoothed(sigma).score, at)[0]
+    torch.testing.assert_close(spread, sigma**2 * slope, rtol=1e-7, atol=1e-7)
+
+
+def test_posterior_of_a_gaussian_is_the_precision_weighted_mean():
+    p = gaussian(2.0).posterior([5.0, -5.0], 1.0)
+    torch.testing.assert_close(p.means, torch.tensor([[4.0, -4.0]]).double())
+    torch.testing.assert_close(p.covariances[0], 0.8 * torch.eye(2).double())
+
+
+def test_posterior_knows_the_points_of_a_data_set():
+    """Almost no noise: the clean point is the nearest one; much: it may be any."""
+    data = torch.tensor([[0.0, 1.0], [2.0, -1.0], [1.0, 1.0]])
+    p = kernel_density(data, 1e-3)
+    near, far = (p.posterior([1.1, 0.9], sigma) for sigma in (0.05, 1e4))
+    assert len(near.weights) == 1
+    torch.testing.assert_close(near.means, torch.tensor([[1.0, 1.0]]).double(), rtol=0, atol=1e-3)
+    torch.testing.assert_close(far.weights, torch.full((3,), 1 / 3).double())
+
+
+def test_posterior_keeps_a_rare_component_and_drops_an_impossible_one():
+    """The far mode of two_modes: e^(−15)/4 as likely at (1.5, 1.5), e^(−90)/4 at (9, 9)."""
+    rare = two_modes().posterior([1.5, 1.5], 1.0).weights
+    assert float(rare[0] / rare[1]) == pytest.approx(np.exp(-15) / 4, rel=1e-9)
+    assert two_modes().posterior([9.0, 9.0], 1.0).weights.tolist() == [1.0]
+
+
+@pytest.mark.parametrize("sigma", [1e-6, 1e6])
+def test_posterior_stays_whole_at_extreme_noise(sigma):
+    x_noisy = torch.tensor([1.0, 0.5])
+    p = LOPSIDED.posterior(x_noisy, sigma)
+    mean = p.weights @ p.means
+    expected = x_noisy if sigma < 1 else LOPSIDED.weights @ LOPSIDED.means
+    torch.testing.assert_close(mean, expected.double(), rtol=0, atol=1e-5)
+
+
+def test_noisy_point_may_be_a_list_or_of_any_dtype():
+    same = [LOPSIDED.posterior(x, 0.5).means for x in ([1, 2], torch.tensor([1.0, 2.0]))]
+    assert torch.equal(*same)
 
 
 def test_slanted_components_are_drawn_with_their_own_covariance():

@@ -13,7 +13,18 @@ import traitlets
 from PIL import Image
 
 from sbm_lite.densities import GaussianMixture, ring, two_modes
-from sbm_lite.explorables import EVERY, HERE, LangevinExplorable, ScoreField, as_module, describe
+from sbm_lite.explorables import (
+    EVERY,
+    HERE,
+    Denoise,
+    EsmIsm,
+    LangevinExplorable,
+    Partition,
+    ScoreField,
+    Slices,
+    as_module,
+    describe,
+)
 
 NAMES = [cls.name for cls in EVERY]
 
@@ -50,13 +61,21 @@ def test_settings_reach_repr_and_state():
 @pytest.mark.parametrize(
     ("cls", "names"),
     [
-        (LangevinExplorable, "density step_size n_particles noise metropolis seed"),
-        (ScoreField, "density sigma beta offset probe_x probe_y"),
+        (Denoise, "densities density sigma probe_x probe_y n_draws seed"),
+        (EsmIsm, "density theta n_draws seed"),
+        (LangevinExplorable, "densities density step_size n_particles noise metropolis seed"),
+        (Partition, "separation tilt offset dim proposal_std n_draws seed"),
+        (ScoreField, "densities density sigma beta offset probe_x probe_y"),
+        (Slices, "dim coupling law seed"),
     ],
 )
 def test_state_is_what_the_reader_sets(cls, names):
-    assert set(cls().state()) == {"densities", *names.split()}
+    assert set(cls().state()) == set(names.split())
     assert set(names.split()) <= set(cls().keys)  # and each of them is synced
+
+
+@pytest.mark.parametrize("cls", [Denoise, LangevinExplorable, ScoreField])
+def test_the_density_shown_first_is_described(cls):
     assert cls().density in cls().densities
 
 
@@ -107,6 +126,8 @@ def test_poster_shows_the_settings():
     changes = [{}, {"density": "ring"}, {"noise": False}, {"metropolis": True}, {"step_size": 2.0}]
     assert len({LangevinExplorable(**change).poster() for change in changes}) == len(changes)
     assert ScoreField(sigma=2.0).poster() != ScoreField().poster()
+    assert EsmIsm(density="exponential").poster() != EsmIsm().poster()
+    assert Partition(offset=1.0).poster() != Partition().poster()
 
 
 def test_poster_of_an_exploding_chain_is_still_drawn():

@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from sbm_lite import calculus, densities, diagnostics, runtime, samplers, validation
+from sbm_lite import (
+    calculus,
+    densities,
+    diagnostics,
+    losses,
+    networks,
+    noise,
+    runtime,
+    samplers,
+    training,
+    validation,
+)
 from sbm_lite.densities import GaussianMixture, two_modes
 
 X = torch.zeros(3, 2)
@@ -30,6 +41,16 @@ def mala(x=X, step_size=0.1, n_steps=3, log_prob=P.log_prob):
     return samplers.mala(log_prob, x, step_size=step_size, n_steps=n_steps)
 
 
+def stay(x, sigma=None):
+    return -x
+
+
+def dsm(x=X, epsilon=X, sigma=0.5):
+    return losses.dsm(stay, x, epsilon, sigma)
+
+
+RNG = runtime.generator(0)
+KERNEL = noise.Mixture([0.3, 0.7], [0.2, 1.0])
 NUMBER = "must be a finite number > 0, got "
 SHAPE = r"x must have shape \(n, d\), n and d at least 1, got "
 BAD = {
@@ -200,6 +221,244 @@ BAD = {
         ValueError,
         "path must be finite",
     ),
+    "directions of NaN": (
+        lambda: calculus.value_and_quadratic_form(P.score, X[:1], NAN),
+        ValueError,
+        "v must be finite",
+    ),
+    "no field for a divergence": (
+        lambda: calculus.value_and_divergence(lambda x: x.sum(1), X),
+        ValueError,
+        r"f\(x\) and x must have the same shape, got \(3,\) and \(3, 2\)",
+    ),
+    "divergence at NaN": (
+        lambda: calculus.value_and_divergence(stay, NAN),
+        ValueError,
+        "x must be finite",
+    ),
+    # losses
+    "esm at NaN": (lambda: losses.esm(stay, NAN, X[:1]), ValueError, "x must be finite"),
+    "esm of NaN": (lambda: losses.esm(stay, X[:1], NAN), ValueError, "target must be finite"),
+    "short target": (
+        lambda: losses.esm(stay, X, X[:1]),
+        ValueError,
+        r"target and x must have the same shape, got \(1, 2\) and \(3, 2\)",
+    ),
+    "a target as a list": (
+        lambda: losses.esm(stay, X, [[0.0, 0.0]] * 3),
+        TypeError,
+        r"target must be a torch\.Tensor .* got list",
+    ),
+    "a narrow score for esm": (
+        lambda: losses.esm(lambda x: x[:, :1], X, X),
+        ValueError,
+        r"score\(x\) and x must have the same shape, got \(3, 1\) and \(3, 2\)",
+    ),
+    "ism without points": (lambda: losses.ism(stay, X[:0]), ValueError, SHAPE + r"\(0, 2\)"),
+    "ism at NaN": (lambda: losses.ism(stay, NAN), ValueError, "x must be finite"),
+    "ism of an energy": (
+        lambda: losses.ism(lambda x: x.sum(1), X),
+        ValueError,
+        r"f\(x\) and x must have the same shape, got \(3,\) and \(3, 2\)",
+    ),
+    "one slice for all": (
+        lambda: losses.ssm(stay, X, X[0]),
+        ValueError,
+        r"v must have shape \(n, d\), n and d at least 1, got \(2,\)",
+    ),
+    "slices of integers": (
+        lambda: losses.ssm_vr(stay, X, X.long()),
+        TypeError,
+        r"v must have a floating dtype, got torch\.int64",
+    ),
+    "slices for NaN from a stream": (
+        lambda: losses.slices(NAN, generator=RNG),
+        ValueError,
+        "x must be finite",
+    ),
+    "slices of NaN": (lambda: losses.ssm_vr(stay, X[:1], NAN), ValueError, "v must be finite"),
+    "ssm at NaN": (lambda: losses.ssm(stay, NAN, X[:1]), ValueError, "x must be finite"),
+    "short slices": (
+        lambda: losses.ssm_fd(stay, X, X[:1], 0.1),
+        ValueError,
+        r"v and x must have the same shape, got \(1, 2\) and \(3, 2\)",
+    ),
+    "step 0": (lambda: losses.ssm_fd(stay, X, X, 0.0), ValueError, "step " + NUMBER + r"0\.0"),
+    "step −1": (lambda: losses.ssm_fd(stay, X, X, -1), ValueError, "step " + NUMBER + "-1"),
+    "a narrow score for ssm_fd": (
+        lambda: losses.ssm_fd(lambda x: x[:, :1], X, X, 0.1),
+        ValueError,
+        r"score\(x\) and x must have the same shape",
+    ),
+    "short noise": (
+        lambda: dsm(epsilon=X[:1]),
+        ValueError,
+        r"epsilon and x must have the same shape, got \(1, 2\) and \(3, 2\)",
+    ),
+    "noise of NaN": (lambda: dsm(X[:1], NAN), ValueError, "epsilon must be finite"),
+    "dsm at NaN": (lambda: dsm(NAN, X[:1]), ValueError, "x must be finite"),
+    "a narrow score for dsm": (
+        lambda: losses.dsm(lambda x: x[:, :1], X, X, 0.5),
+        ValueError,
+        r"score\(x\) and x must have the same shape",
+    ),
+    "a narrow score for ncsn": (
+        lambda: losses.ncsn(lambda x, sigma: x[:, :1], X, X, 0.5),
+        ValueError,
+        r"score\(x\) and x must have the same shape",
+    ),
+    # noise levels
+    "level 0": (lambda: dsm(sigma=0), ValueError, "sigma " + NUMBER + r"0\.0"),
+    "level −1": (lambda: dsm(sigma=-1.0), ValueError, "sigma " + NUMBER + r"-1\.0"),
+    "one bad level": (
+        lambda: dsm(sigma=torch.tensor([1.0, -2.0, 3.0])),
+        ValueError,
+        r"sigma must be > 0 everywhere, got -2\.0",
+    ),
+    "a level of 0": (
+        lambda: dsm(sigma=[1.0, 0.0, 3.0]),
+        ValueError,
+        r"sigma must be > 0 everywhere, got 0\.0",
+    ),
+    "a level of NaN": (
+        lambda: dsm(sigma=[1.0, float("nan"), 3.0]),
+        ValueError,
+        "sigma must be finite, got NaN",
+    ),
+    "level NaN": (lambda: dsm(sigma=float("nan")), ValueError, "sigma " + NUMBER + "nan"),
+    "level ∞": (lambda: dsm(sigma=float("inf")), ValueError, "sigma " + NUMBER + "inf"),
+    "too few levels": (
+        lambda: dsm(sigma=torch.ones(2)),
+        ValueError,
+        r"sigma must be one number or have shape \(3,\), got \(2,\)",
+    ),
+    "levels as a column": (
+        lambda: losses.ncsn(stay, X, X, torch.ones(3, 1)),
+        ValueError,
+        r"sigma must be one number or have shape \(3,\), got \(3, 1\)",
+    ),
+    "a level in words": (
+        lambda: dsm(sigma="loud"),
+        TypeError,
+        r"sigma must be one number or have shape \(3,\), got 'loud'",
+    ),
+    "no level": (
+        lambda: noise.score_from_epsilon(X, None),
+        TypeError,
+        r"sigma must be one number or have shape \(3,\), got None",
+    ),
+    # kernels
+    "Gaussian of 0": (lambda: noise.Gaussian(0.0), ValueError, "sigma " + NUMBER + r"0\.0"),
+    "Laplace of −1": (lambda: noise.Laplace(-1), ValueError, "scale " + NUMBER + "-1"),
+    "kernel weights above 1": (
+        lambda: noise.Mixture([0.5, 0.6], [1.0, 2.0]),
+        ValueError,
+        r"weights must be > 0 and sum to 1, got \[0\.5, 0\.6\]",
+    ),
+    "kernel weights in a table": (
+        lambda: noise.Mixture([[1.0]], [[1.0]]),
+        ValueError,
+        "weights must be > 0 and sum to 1",
+    ),
+    "a kernel of nothing": (lambda: noise.Mixture([], []), ValueError, "weights must be > 0"),
+    "one sigma for two": (
+        lambda: noise.Mixture([0.5, 0.5], [1.0]),
+        ValueError,
+        r"sigmas must be 2 finite numbers > 0, got \[1\.0\]",
+    ),
+    "a sigma of 0": (
+        lambda: noise.Mixture([0.5, 0.5], [1.0, 0.0]),
+        ValueError,
+        "sigmas must be 2 finite numbers > 0",
+    ),
+    "a sigma of ∞": (
+        lambda: noise.Mixture([0.5, 0.5], [1.0, torch.inf]),
+        ValueError,
+        "sigmas must be 2 finite numbers > 0",
+    ),
+    **{
+        f"{type(k).__name__} {what}": (call, error, words)
+        for k in (noise.Gaussian(0.5), noise.Laplace(0.5), KERNEL)
+        for what, call, error, words in (
+            ("of NaN", lambda k=k: k.sample(NAN), ValueError, "x must be finite"),
+            (
+                "of NaN from a stream",
+                lambda k=k: k.sample(NAN, generator=RNG),
+                ValueError,
+                "x must be finite",
+            ),
+            (
+                "of a list from a stream",
+                lambda k=k: k.sample([0.0], generator=RNG),
+                TypeError,
+                r"x must be a torch\.Tensor .* got list",
+            ),
+            (
+                "of one clean point",
+                lambda k=k: k.log_prob(X, X[:1]),
+                ValueError,
+                r"x_noisy and x must have the same shape, got \(3, 2\) and \(1, 2\)",
+            ),
+            ("at NaN", lambda k=k: k.log_prob(NAN, X[:1]), ValueError, "x_noisy must be finite"),
+            (
+                "target of one noisy point",
+                lambda k=k: k.target_score(X[:1], X),
+                ValueError,
+                r"x_noisy and x must have the same shape, got \(1, 2\) and \(3, 2\)",
+            ),
+            ("target at NaN", lambda k=k: k.target_score(X[:1], NAN), ValueError, "x must be fin"),
+        )
+    },
+    # names of a score
+    "epsilon of NaN": (
+        lambda: noise.score_from_epsilon(NAN, 0.5),
+        ValueError,
+        "epsilon must be finite",
+    ),
+    "score of NaN": (lambda: noise.epsilon_from_score(NAN, 0.5), ValueError, "s must be finite"),
+    "denoised elsewhere": (
+        lambda: noise.score_from_denoised(X, X[:1], 0.5),
+        ValueError,
+        r"denoised and x must have the same shape, got \(1, 2\) and \(3, 2\)",
+    ),
+    "score elsewhere": (
+        lambda: noise.denoised_from_score(X, X[:1], 0.5),
+        ValueError,
+        r"s and x must have the same shape, got \(1, 2\) and \(3, 2\)",
+    ),
+    # the posterior
+    "posterior of three numbers": (
+        lambda: P.posterior(torch.zeros(3), 0.5),
+        ValueError,
+        "x_noisy must have 2 coordinates per point, got 3",
+    ),
+    "posterior of many points": (
+        lambda: P.posterior(X, 0.5),
+        ValueError,
+        "x_noisy must have 2 coordinates per point, got 6",
+    ),
+    "posterior of NaN": (lambda: P.posterior(NAN[0], 0.5), ValueError, "x_noisy must be finite"),
+    "posterior of no noise": (lambda: P.posterior(X[0], 0.0), ValueError, "sigma " + NUMBER),
+    # networks
+    "no inputs": (lambda: networks.mlp(0, 1), ValueError, "n_in must be at least 1, got 0"),
+    "no outputs": (lambda: networks.mlp(1, 0), ValueError, "n_out must be at least 1, got 0"),
+    "no width": (lambda: networks.ScoreMLP(2, width=0), ValueError, "width must be at least 1"),
+    "no depth": (lambda: networks.ScoreMLP(2, depth=0), ValueError, "depth must be at least 1"),
+    "half a layer": (lambda: networks.ScoreMLP(2, depth=1.5), TypeError, "depth must be a whole"),
+    # batches
+    "batches of nothing": (lambda: training.draws(P, 0), ValueError, "n must be at least 1, got 0"),
+    "batches of half a point": (lambda: training.draws(P, 0.5), TypeError, "n must be a whole"),
+    "minibatches of nothing": (
+        lambda: training.minibatches(X, 0),
+        ValueError,
+        "n must be at least 1, got 0",
+    ),
+    "minibatches of NaN": (lambda: training.minibatches(NAN, 1), ValueError, "x must be finite"),
+    "minibatches of NaN from a stream": (
+        lambda: training.minibatches(NAN, 1, generator=RNG),
+        ValueError,
+        "x must be finite",
+    ),
     # diagnostics
     "one value": (
         lambda: diagnostics.standard_error(torch.ones(1)),
@@ -276,6 +535,26 @@ def test_good_input_passes_through():
     assert validation.positive(torch.tensor(0.5), "sigma") == 0.5
     assert validation.count(3, "n") == 3
     validation.same_shape(X, X, "x and x")
+
+
+def test_levels_stand_beside_the_points():
+    x = torch.zeros(3, 2, dtype=torch.float64)
+    for one in (0.1, torch.tensor(0.1, dtype=torch.float64), 2):
+        level = validation.levels(one, x)
+        assert level.shape == () and level.dtype == torch.float64 and level == one
+    for each in ([1.0, 2.0, 3.0], torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1, 2, 3])):
+        level = validation.levels(each, x)
+        assert level.dtype == torch.float64 and level.tolist() == [[1], [2], [3]]
+    assert validation.levels([0.5], x[:1]).tolist() == [[0.5]]
+    with pytest.raises(ValueError, match="noise " + NUMBER):
+        validation.levels(0, x, "noise")
+
+
+def test_weights_pass_through():
+    w = torch.tensor([0.25, 0.75])
+    assert validation.weights(w) is w
+    with pytest.raises(ValueError, match=r"weights must be > 0 and sum to 1, got \[0\.5, 0\.25\]"):
+        validation.weights(torch.tensor([0.5, 0.25]))
 
 
 def test_a_sum_that_overflows_is_not_taken_for_a_nan():

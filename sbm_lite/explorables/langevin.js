@@ -3,16 +3,15 @@
  * Traits: densities, density, step_size, n_particles, noise, metropolis, seed.
  */
 import { advance, hasDiverged, makeChain, makeMixture, stabilityLimit, stationaryVariance } from "./maths.js";
-import { checkbox, chooser, h, makeLoop, makePicture, makeStage, makeTheme, onGrid, paintDensity, paintTicks, prefersStill, readout, say, slider, wholeNumber } from "./stage.js";
+import { button, checkbox, chooser, h, makeLoop, makePicture, makeStage, makeTheme, makeVoice, onGrid, paintDensity, paintTicks, prefersStill, readout, say, slider, wholeNumber } from "./stage.js";
 
 const WARM_UP = 100; // steps already made where motion is unwelcome
 const FADE = 20; // steps over which a fresh cloud fades in
 const REFRESH = 12; // steps between two looks at the numbers
-const QUIET = 1000; // ms without a change before the numbers are spoken
 
 function render({ model, el }) {
   const stage = makeStage({ model, el });
-  let mixture, limit, truth, chain, diverged, speech;
+  let mixture, limit, truth, chain, diverged;
 
   const settings = () => ({ noise: model.get("noise"), metropolis: model.get("metropolis") });
   const theme = makeTheme(stage, () => paint());
@@ -22,7 +21,10 @@ function render({ model, el }) {
   const numbers = readout(["over all particles", "measured", "theory"]);
   const counts = h("p", { class: "sbm-note" }), law = h("p", { class: "sbm-note" });
   const message = h("p", { class: "sbm-message", role: "alert" });
-  const spoken = h("p", { class: "sbm-unseen", role: "status" });
+  const voice = makeVoice(stage, () => {
+    const rows = compare(chain, model.get("step_size"), settings(), truth);
+    return `After ${chain.steps} steps: ` + rows.map(([name, m, t]) => `${name} ${m}, theory ${t}`).join("; ");
+  });
   const play = h("button", { type: "button", class: "sbm-main", click: () => toggle() }, "Play");
 
   function restart(running = loop.playing || diverged) {
@@ -61,7 +63,7 @@ function render({ model, el }) {
     if (diverged) return restart();
     run(!loop.playing);
     show();
-    speak();
+    voice.speak();
   }
 
   function show() {
@@ -75,15 +77,6 @@ function render({ model, el }) {
     say(law, explain(mixture, settings(), model.get("step_size")));
     const accepted = settings().noise && settings().metropolis && chain.steps > 0;
     say(counts, `${chain.steps} steps` + (accepted ? ` · ${Math.round(100 * chain.acceptance)} % of proposals accepted` : ""));
-  }
-
-  /** Tell a screen reader where things stand, once they have stopped changing. */
-  function speak() {
-    clearTimeout(speech);
-    speech = setTimeout(() => {
-      const rows = compare(chain, model.get("step_size"), settings(), truth);
-      say(spoken, `After ${chain.steps} steps: ` + rows.map(([name, m, t]) => `${name} ${m}, theory ${t}`).join("; "));
-    }, QUIET);
   }
 
   function paint() {
@@ -104,7 +97,7 @@ function render({ model, el }) {
     if (diverged) restart(false);
     run(false);
     step();
-    speak();
+    voice.speak();
   };
   const panel = h("div", { class: "sbm-panel" },
     h("div", { class: "sbm-inline" }, play, button("Step", once), button("Restart", () => restart())),
@@ -114,21 +107,18 @@ function render({ model, el }) {
     slider(stage, { name: "step_size", label: "Step size", symbol: "η", min: -2, max: 0.78, step: 0.02, log: true, digits: 3, format: threeDigits }),
     slider(stage, { name: "n_particles", label: "Particles", symbol: "n", min: 2, max: 4.3, step: 0.1, log: true, digits: 2, format: (n) => n.toLocaleString("en") }),
     h("div", { class: "sbm-inline" }, checkbox(stage, { name: "noise", label: "noise" }), metropolis),
-    numbers.node, message, counts, law, spoken);
+    numbers.node, message, counts, law, voice.node);
   stage.root.append(h("div", { class: "sbm-grid" }, picture.node, panel));
 
   stage.watch(["densities", "density", "n_particles", "seed"], () => restart());
   stage.watch(["step_size", "noise", "metropolis"], steer);
-  stage.watch(["density", "n_particles", "seed", "step_size", "noise", "metropolis"], speak);
-  stage.onDestroy(() => clearTimeout(speech));
+  stage.watch(["density", "n_particles", "seed", "step_size", "noise", "metropolis"], voice.speak);
   restart();
   steer();
   if (prefersStill()) for (let i = 0; i < WARM_UP; i++) step();
   else run(true);
   return stage.destroy;
 }
-
-const button = (text, click) => h("button", { type: "button", click }, text);
 
 /** Two decimals; very large numbers by their power of ten, missing ones in words. */
 function decimals(value) {

@@ -82,6 +82,56 @@ export function evaluate(mixture, x, score, logProb) {
   }
 }
 
+/** log p and its gradient at one point. */
+export function evaluateAt(mixture, x, y) {
+  const score = new Float64Array(2), logProb = new Float64Array(1);
+  evaluate(mixture, Float64Array.of(x, y), score, logProb);
+  return { score, logProb: logProb[0] };
+}
+
+/** The law of the clean x given x̃ = (x, y), again a mixture. With κ = s²/(s² + σ²), a component has the
+    weight w N(x̃; m, s² + σ²), normalised, the mean m + κ(x̃ − m) and the variance κσ². */
+export function posterior({ size, weights, meanX, meanY, stds }, x, y, sigma) {
+  const logs = new Float64Array(size), means = new Float64Array(2 * size), variances = new Float64Array(size);
+  for (let k = 0; k < size; k++) {
+    const total = stds[k] ** 2 + sigma ** 2, kappa = stds[k] ** 2 / total, dx = x - meanX[k], dy = y - meanY[k];
+    logs[k] = Math.log(weights[k] / total) - (dx * dx + dy * dy) / (2 * total);
+    means[2 * k] = meanX[k] + kappa * dx;
+    means[2 * k + 1] = meanY[k] + kappa * dy;
+    variances[k] = kappa * sigma ** 2;
+  }
+  const largest = Math.max(...logs), likely = logs.map((v) => Math.exp(v - largest));
+  const sum = likely.reduce((a, b) => a + b);
+  return { weights: likely.map((v) => v / sum), means, variances };
+}
+
+/** Mean of such a law, and the trace of its covariance: E|x|² − |E x|², about the mean. */
+export function exactMoments({ weights, means, variances }) {
+  const mean = [0, 1].map((c) => weights.reduce((sum, w, k) => sum + w * means[2 * k + c], 0));
+  const around = (k) => (means[2 * k] - mean[0]) ** 2 + (means[2 * k + 1] - mean[1]) ** 2;
+  return { mean, trace: weights.reduce((sum, w, k) => sum + w * (2 * variances[k] + around(k)), 0) };
+}
+
+/** n points of such a law and the component of each. One seed: they move smoothly when the law does. */
+export function drawFrom({ weights, means, variances }, n, seed) {
+  const uniform = generator(seed), x = new Float64Array(2 * n), components = new Int32Array(n), z = new Float64Array(2);
+  for (let i = 0; i < n; i++) {
+    let k = 0;
+    for (let left = uniform() - weights[0]; left > 0 && k < weights.length - 1; left -= weights[k]) k += 1;
+    fillNormals(uniform, z);
+    for (const c of [0, 1]) x[2 * i + c] = means[2 * k + c] + Math.sqrt(variances[k]) * z[c];
+    components[i] = k;
+  }
+  return { x, components };
+}
+
+/** The same two moments of points of the plane, with n − 1. */
+export function momentsOf(x) {
+  const n = x.length / 2, mean = [0, 0];
+  x.forEach((v, j) => (mean[j % 2] += v / n));
+  return { mean, trace: x.reduce((sum, v, j) => sum + (v - mean[j % 2]) ** 2, 0) / (n - 1) };
+}
+
 /** One step of Langevin dynamics into `out`: x + (η/2) s + √η z. */
 export function langevinStep(x, score, z, stepSize, out) {
   const drift = stepSize / 2, spread = Math.sqrt(stepSize);

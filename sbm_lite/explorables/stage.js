@@ -1,6 +1,7 @@
 /**
  * What every explorable stands on: labelled native controls bound to the traits of a model, a sharp
- * square canvas, an animation loop that rests when nobody looks, and the page's light or dark theme.
+ * canvas, an animation loop that rests when nobody looks, words for a screen reader once the numbers
+ * are at rest, and the page's light or dark theme.
  */
 import { evaluate } from "./maths.js";
 
@@ -8,6 +9,7 @@ const SHARPEST = 2; // device pixels per CSS pixel, at most
 const FRAME = 1000 / 60 - 4; // ms; a faster screen skips frames instead of hurrying time
 const CONTROLS = ["input", "select", "button"];
 const BANDS = 9; // filled contours from nothing to the peak
+const AT_REST = 1000; // ms without a change before the numbers are spoken
 
 const STYLE = `
 .sbm-explorable { --sbm-text: #1c2530; --sbm-quiet: #55606d; --sbm-line: #c9d1da; --sbm-panel: #f6f8fa;
@@ -19,8 +21,9 @@ const STYLE = `
   --sbm-warn: #43311b; color-scheme: dark; }
 .sbm-explorable *, .sbm-explorable *::before { box-sizing: border-box; }
 .sbm-explorable .sbm-grid { display: grid; gap: 14px; grid-template-columns: minmax(0, 1fr); }
-.sbm-explorable .sbm-picture { position: relative; width: 100%; max-width: 560px; aspect-ratio: 1;
-  margin: 0 auto; border: 1px solid var(--sbm-line); border-radius: 8px; overflow: hidden; }
+.sbm-explorable .sbm-grid + .sbm-grid { margin-top: 20px; }
+.sbm-explorable .sbm-picture { position: relative; width: 100%; max-width: 560px; margin: 0 auto; border: 1px solid var(--sbm-line);
+  border-radius: 8px; overflow: hidden; }
 .sbm-explorable canvas { position: absolute; inset: 0; width: 100%; height: 100%; display: block; }
 .sbm-explorable .sbm-panel { display: flex; flex-direction: column; gap: 10px; min-width: 0; }
 .sbm-explorable .sbm-row { display: grid; grid-template-columns: minmax(0, 1fr) auto; gap: 0 8px;
@@ -57,6 +60,18 @@ const STYLE = `
 .sbm-explorable .sbm-readout output { font-weight: 600; white-space: nowrap; }
 .sbm-explorable output[name=measured] { color: var(--sbm-measured); }
 .sbm-explorable output[name=theory] { color: var(--sbm-theory); }
+.sbm-explorable .sbm-key { display: flex; flex-wrap: wrap; gap: 2px 16px; max-width: 560px;
+  margin: 6px auto 0; color: var(--sbm-quiet); font-size: 13px; }
+.sbm-explorable .sbm-key > span { display: inline-flex; gap: 6px; align-items: center; }
+.sbm-explorable .sbm-swatch { flex: none; width: 18px; border-top: 3px solid; }
+.sbm-explorable .sbm-swatch.sbm-dash { border-top-style: dashed; }
+.sbm-explorable .sbm-swatch.sbm-area { height: 12px; border: 0; background: currentColor; opacity: .35; }
+.sbm-explorable .sbm-swatch:is(.sbm-dot, .sbm-ring) { width: 10px; height: 10px; border: 2px solid;
+  border-radius: 50%; }
+.sbm-explorable .sbm-swatch.sbm-dot { background: currentColor; }
+.sbm-explorable .sbm-swatch.sbm-cross { width: 12px; height: 12px; border: 0; background:
+  linear-gradient(45deg, #0000 44%, currentColor 44% 56%, #0000 56%),
+  linear-gradient(-45deg, #0000 44%, currentColor 44% 56%, #0000 56%); }
 .sbm-explorable .sbm-note { margin: 0; color: var(--sbm-quiet); font-size: 13px; }
 .sbm-explorable .sbm-message { margin: 0; padding: 8px 12px; border-radius: 6px;
   background: var(--sbm-warn); border-left: 4px solid var(--sbm-measured); }
@@ -83,6 +98,17 @@ export function h(tag, attributes = {}, ...children) {
   node.append(...children);
   return node;
 }
+
+/** A number with that many decimals, a true minus sign, and no minus before zero. */
+export const fixed = (value, digits = 2) => value.toFixed(digits).replace(/^-(?=[0.]*$)/, "").replace("-", "−");
+
+/** Two decimals; of a number below 1 three digits, as far as five decimals reach. */
+export const short = (value) => {
+  const size = Math.abs(value);
+  return fixed(value, size < 1e-5 || size >= 0.9995 ? 2 : Math.min(5, 2 - Math.floor(Math.log10(size))));
+};
+
+export const button = (text, click) => h("button", { type: "button", click }, text);
 
 /** Write text only when it changes, so that nothing is announced or laid out twice. */
 export function say(node, text) {
@@ -165,7 +191,7 @@ export function wholeNumber(stage, { name, label, min = 0, max = 999999 }) {
   return h("span", { class: "sbm-inline" }, h("label", { for: id }, label), input);
 }
 
-/** A table of live numbers beside their theory; `show` takes rows [name, measured, theory]. */
+/** A table of live numbers beside their theory; `show` takes rows [name, measured, theory], `words` reads them out. */
 export function readout(titles) {
   const body = h("tbody");
   const cell = (name) => h("td", {}, h("output", { name, class: name, "aria-live": "off" }));
@@ -177,26 +203,39 @@ export function readout(titles) {
     while (body.rows.length > rows.length) body.lastChild.remove();
     rows.forEach((texts, i) => [...body.rows[i].cells].forEach((c, j) => say(c.firstElementChild ?? c, texts[j])));
   };
-  return { node, show };
+  const words = () => [...body.rows].map(({ cells: [name, measured, theory] }) => `${name.textContent}: ${titles[1]} ${measured.textContent}, ${titles[2]} ${theory.textContent}`).join("; ");
+  return { node, show, words };
 }
 
-/** A square picture of [-limit, limit]² made of stacked canvases; `paint(size)` on every resize. */
-export function makePicture(stage, { layers, label, paint }) {
+/** A picture of stacked canvases, `aspect` times as wide as high; `paint()` on every resize. */
+export function makePicture(stage, { layers, label, paint, aspect = 1 }) {
   const canvases = Array.from({ length: layers }, () => h("canvas"));
-  const node = h("div", { class: "sbm-picture", role: "img", "aria-label": label }, ...canvases);
-  const picture = { node, contexts: canvases.map((c) => c.getContext("2d")), size: 0, scale: 1 };
+  const node = h("div", { class: "sbm-picture", role: "img", "aria-label": label, style: `aspect-ratio: ${aspect}` }, ...canvases);
+  const picture = { node, contexts: canvases.map((c) => c.getContext("2d")), size: 0, height: 0, scale: 1 };
   const fit = () => {
     picture.scale = Math.min(window.devicePixelRatio || 1, SHARPEST);
     const size = Math.round(node.clientWidth * picture.scale);
     if (size === picture.size || size === 0) return;
-    picture.size = size;
-    for (const c of canvases) c.width = c.height = size;
+    [picture.size, picture.height] = [size, Math.round(size / aspect)];
+    for (const c of canvases) [c.width, c.height] = [size, picture.height];
     paint();
   };
   const observer = new ResizeObserver(fit);
   observer.observe(node);
   stage.onDestroy(() => observer.disconnect());
   return picture;
+}
+
+/** An unseen line for screen readers; `speak` says what `tell()` gives once nothing has changed for a second. */
+export function makeVoice(stage, tell) {
+  const node = h("p", { class: "sbm-unseen", role: "status" });
+  let waiting;
+  const speak = () => {
+    clearTimeout(waiting);
+    waiting = setTimeout(() => say(node, tell()), AT_REST);
+  };
+  stage.onDestroy(() => clearTimeout(waiting));
+  return { node, speak };
 }
 
 /** Call `tick` once a frame while `playing`, on screen and in a visible tab. */
@@ -236,8 +275,11 @@ export function makeLoop(stage, tick) {
 
 export const prefersStill = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
-const LIGHT = { dark: false, ground: [255, 255, 255], peak: [96, 146, 190], ink: "#2b3947", quiet: "#5b6875", point: [204, 51, 17], halo: "#ffffff" };
-const DARK = { dark: true, ground: [16, 21, 28], peak: [52, 112, 168], ink: "#dce5ee", quiet: "#93a1af", point: [255, 140, 105], halo: "#10151c" };
+const LIGHT = { dark: false, ground: [255, 255, 255], peak: [96, 146, 190], ink: "#2b3947", quiet: "#5b6875", point: [204, 51, 17], halo: "#ffffff", grid: "#e6e8eb",
+  data: "#4477aa", model: "#cc3311", truth: "#228833", path: "#aa7700", neutral: "#555555" };
+const DARK = { dark: true, ground: [16, 21, 28], peak: [52, 112, 168], ink: "#dce5ee", quiet: "#93a1af", point: [255, 140, 105], halo: "#10151c", grid: "#28313b",
+  data: "#7fb2e0", model: "#ff8c69", truth: "#7fd08d", path: "#e3b34f", neutral: "#b5bfc9" };
+const ROLES = ["data", "model", "truth", "path", "neutral"]; // as figures.COLOURS, and in CSS as --sbm-data, …
 
 /** The page's colours: the book's switch, else JupyterLab's, else the system's; tells of changes. */
 export function makeTheme(stage, repaint) {
@@ -251,6 +293,7 @@ export function makeTheme(stage, repaint) {
   const apply = () => {
     Object.assign(theme, isDark() ? DARK : LIGHT);
     stage.root.classList.toggle("sbm-dark", theme.dark);
+    for (const role of ROLES) stage.root.style.setProperty(`--sbm-${role}`, theme[role]);
   };
   const refresh = () => {
     const before = theme.dark;
@@ -312,4 +355,59 @@ export function paintTicks({ contexts, size, scale }, layer, theme, limit) {
     context.textAlign = "left";
     write(text, 6 * scale, at(-v) + 4 * scale);
   }
+}
+
+/** A point of the map in canvas pixels. */
+export const toPixels = ({ size }, limit, x, y) => [(size * (1 + x / limit)) / 2, (size * (1 - y / limit)) / 2];
+
+/** An arrow between two points of a canvas; none if it is shorter than it is wide. */
+export function drawArrow(context, [x0, y0], [x1, y1], width) {
+  const length = Math.hypot(x1 - x0, y1 - y0);
+  if (length < width) return;
+  const [ux, uy] = [(x1 - x0) / length, (y1 - y0) / length], head = Math.min(length * 0.6, 3.2 * width + 1);
+  const [bx, by] = [x1 - ux * head, y1 - uy * head];
+  context.lineWidth = width;
+  context.beginPath();
+  context.moveTo(x0, y0);
+  context.lineTo(bx, by);
+  context.stroke();
+  context.beginPath();
+  context.moveTo(x1, y1);
+  context.lineTo(bx - uy * head * 0.5, by + ux * head * 0.5);
+  context.lineTo(bx + uy * head * 0.5, by - ux * head * 0.5);
+  context.fill();
+}
+
+/** A handle on the map that moves the traits probe_x and probe_y; `place` it where they are. */
+export function makeProbe(stage, { node }, { title, limit }) {
+  const handle = h("div", { class: "sbm-handle", title });
+  const inside = (share) => Math.round(100 * limit() * Math.max(-1, Math.min(1, 2 * share - 1))) / 100;
+  node.append(handle);
+  makeDraggable(node, handle, (event) => {
+    const { left, bottom, width, height } = node.getBoundingClientRect();
+    stage.write({ probe_x: inside((event.clientX - left) / width), probe_y: inside((bottom - event.clientY) / height) });
+  });
+  const place = (x, y) => {
+    handle.style.left = `${50 * (1 + x / limit())}%`;
+    handle.style.top = `${50 * (1 - y / limit())}%`;
+  };
+  return { place };
+}
+
+/** The same by keyboard. */
+export function probeSliders(stage, label, x, y) {
+  const axis = (name, end, symbol) => slider(stage, { name, label: `${label} ${end}`, symbol, min: -8, max: 8, step: 0.1, format: (v) => fixed(v) });
+  return h("div", { class: "sbm-pair" }, axis("probe_x", "x", x), axis("probe_y", "y", y));
+}
+
+/** The mouse may start anywhere on the picture; a finger takes the handle, or taps, and can still scroll. */
+function makeDraggable(area, handle, follow) {
+  area.addEventListener("pointerdown", (event) => {
+    if (event.pointerType !== "mouse" && event.target !== handle) return;
+    handle.setPointerCapture(event.pointerId);
+    follow(event);
+    event.preventDefault();
+  });
+  handle.addEventListener("pointermove", (event) => handle.hasPointerCapture(event.pointerId) && follow(event));
+  area.addEventListener("click", follow);
 }

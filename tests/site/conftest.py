@@ -90,3 +90,56 @@ def visit(browser, base_url):
     yield open_page
     for context in contexts:
         context.close()
+
+
+@pytest.fixture(scope="session")
+def modules(browser):
+    """An empty page of the folder that holds the explorables' modules."""
+    with served(ROOT / "sbm_lite" / "explorables") as address:
+        page = browser.new_page()
+        page.goto(f"{address}/")
+        page.set_content("<main></main>")
+        yield page
+        page.close()
+
+
+@pytest.fixture
+def run(modules):
+    """`run(body, **given)`: the value of a JavaScript function body with `given` at hand and the
+    exports of `module` as `m`."""
+
+    def call(body, *, module="maths", **given):
+        names = ", ".join(given)
+        load = f"const m = await import('/{module}.js');"
+        return modules.evaluate(f"async ({{ {names} }}) => {{ {load} {body} }}", given)
+
+    return call
+
+
+@pytest.fixture
+def alive(browser, modules):
+    """`alive(widget)`: a page with that explorable alone, at rest where it would move by itself."""
+    pages = []
+
+    def show(widget):
+        pages.append(browser.new_page(reduced_motion="reduce"))
+        pages[-1].goto(modules.url)
+        pages[-1].set_content(f"<main>{widget.html()}</main>")
+        pages[-1].evaluate("async () => { await import('/host.js'); }")
+        pages[-1].locator("output[name=measured]").first.wait_for()
+        return pages[-1]
+
+    yield show
+    for page in pages:
+        page.close()
+
+
+@pytest.fixture
+def numbers():
+    """`numbers(page, column)`: a column of the readout, "measured" or "theory", as numbers."""
+
+    def read(page, column):
+        shown = page.locator(f"output[name={column}]").all_text_contents()
+        return [float(text.replace("−", "-")) for text in shown]
+
+    return read

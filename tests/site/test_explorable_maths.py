@@ -1,34 +1,21 @@
 """The explorables' JavaScript against PyTorch in float64: same inputs, same outputs."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
-from sbm_lite import densities, explorables, samplers
-from sbm_lite.explorables import LangevinExplorable, ScoreField, as_module
-from tools.server import served
+from sbm_lite import densities, samplers
+from sbm_lite.explorables import (
+    Denoise,
+    EsmIsm,
+    LangevinExplorable,
+    Partition,
+    ScoreField,
+    Slices,
+    as_module,
+)
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-9}
 MIXTURES = ScoreField().densities | LangevinExplorable().densities
-
-
-@pytest.fixture(scope="module")
-def page(browser):
-    """A page of the folder that holds the modules; it has nothing on it."""
-    with served(Path(explorables.__file__).parent) as address:
-        page = browser.new_page()
-        page.goto(f"{address}/")
-        page.set_content("<main></main>")
-        yield page
-        page.close()
-
-
-def run(page, body, **given):
-    """The value of a JavaScript function body, with the maths module `m` and `given` at hand."""
-    names = ", ".join(given)
-    script = f"async ({{ {names} }}) => {{ const m = await import('/maths.js'); {body} }}"
-    return page.evaluate(script, given)
 
 
 def points(seed, n=60, limit=8.0):
@@ -54,20 +41,19 @@ EVALUATE = """
 
 @pytest.mark.parametrize("name", MIXTURES)
 @pytest.mark.parametrize("sigma", [0.0, 0.7])
-def test_mixture_score_and_log_prob(page, name, sigma):
+def test_mixture_score_and_log_prob(run, name, sigma):
     x, told = points(1), MIXTURES[name]
     mixture = as_mixture(told).smoothed(sigma) if sigma else as_mixture(told)
-    got = run(page, EVALUATE, x=flat(x), told=told, sigma=sigma)
+    got = run(EVALUATE, x=flat(x), told=told, sigma=sigma)
     score, log_prob = (torch.tensor(got[k], dtype=torch.float64) for k in ("score", "logProb"))
     torch.testing.assert_close(score.reshape(-1, 2), mixture.score(x), **CLOSE)
     torch.testing.assert_close(log_prob, mixture.log_prob(x), **CLOSE)
 
 
-def test_langevin_step_with_given_noise(page):
+def test_langevin_step_with_given_noise(run):
     x, z, eta = points(2), points(3, limit=2.0), 0.37
     s = densities.two_modes().score(x)
     got = run(
-        page,
         """const out = new Float64Array(x.length);
         m.langevinStep(x, s, z, eta, out); return [...out];""",
         x=flat(x), s=flat(s), z=flat(z), eta=eta,
@@ -76,7 +62,7 @@ def test_langevin_step_with_given_noise(page):
     torch.testing.assert_close(torch.tensor(got, dtype=torch.float64), want, **CLOSE)
 
 
-def test_metropolis_log_ratio(page):
+def test_metropolis_log_ratio(run):
     """log p(y) q(x|y) − log p(x) q(y|x), with q written out by torch.distributions."""
     x, eta, target = points(4, limit=6.0), 0.8, densities.two_modes()
     y = samplers.langevin_step(x, target.score(x), points(5, limit=2.0), eta)
@@ -87,7 +73,6 @@ def test_metropolis_log_ratio(page):
 
     want = target.log_prob(y) + log_q(x, y) - target.log_prob(x) - log_q(y, x)
     got = run(
-        page,
         """const mixture = m.makeMixture(told), at = (x) => {
           const there = { x: Float64Array.from(x), score: new Float64Array(x.length),
                           logProb: new Float64Array(x.length / 2) };
@@ -101,11 +86,10 @@ def test_metropolis_log_ratio(page):
     torch.testing.assert_close(torch.tensor(got, dtype=torch.float64), want, **CLOSE)
 
 
-def test_normals_are_normal(page):
+def test_normals_are_normal(run):
     """Mean 0, variance 1, skewness 0, kurtosis 3, no correlation in or between pairs."""
     n = 2_000_000
     got = run(
-        page,
         """const z = new Float64Array(n); m.fillNormals(m.generator(7), z);
         const mean = (f) => z.reduce((sum, v, i) => sum + f(v, i), 0) / n;
         return [mean((v) => v), mean((v) => v * v), mean((v) => v ** 3), mean((v) => v ** 4),
@@ -117,9 +101,9 @@ def test_normals_are_normal(page):
         assert abs(value - expected) < 4.5 * (variance / n) ** 0.5
 
 
-def test_same_seed_same_normals_and_another_seed_others(page):
+def test_same_seed_same_normals_and_another_seed_others(run):
     draw = "const z = new Float64Array(6); m.fillNormals(m.generator(seed), z); return [...z];"
-    assert run(page, draw, seed=1) == run(page, draw, seed=1) != run(page, draw, seed=2)
+    assert run(draw, seed=1) == run(draw, seed=1) != run(draw, seed=2)
 
 
 CHAIN = """
@@ -134,10 +118,10 @@ CHAIN = """
 @pytest.mark.parametrize(
     ("noise", "metropolis", "expected"), [(True, False, 4 / 3), (True, True, 1), (False, False, 0)]
 )
-def test_chain_settles_on_its_stationary_variance(page, noise, metropolis, expected):
+def test_chain_settles_on_its_stationary_variance(run, noise, metropolis, expected):
     """N(0, I), η = 1: ULA has variance 1/(1 − ¼), MALA 1, gradient ascent 0."""
     n = 20_000
-    got = run(page, CHAIN, told=MIXTURES["one Gaussian"], n=n, eta=1.0, noise=noise,
+    got = run(CHAIN, told=MIXTURES["one Gaussian"], n=n, eta=1.0, noise=noise,
               metropolis=metropolis)  # fmt: skip
     assert got["theory"] == pytest.approx(expected)
     assert abs(got["variance"] - expected) < 4.5 * expected * n**-0.5 + 1e-12
@@ -145,25 +129,33 @@ def test_chain_settles_on_its_stationary_variance(page, noise, metropolis, expec
 
 
 @pytest.mark.parametrize(("eta", "diverged"), [(3.9, False), (6.0, True)])
-def test_chain_diverges_past_four_variances_only(page, eta, diverged):
-    got = run(page, CHAIN, told=MIXTURES["one Gaussian"], n=200, eta=eta, noise=True,
+def test_chain_diverges_past_four_variances_only(run, eta, diverged):
+    got = run(CHAIN, told=MIXTURES["one Gaussian"], n=200, eta=eta, noise=True,
               metropolis=False)  # fmt: skip
     assert got["diverged"] == diverged
 
 
 @pytest.mark.parametrize(
-    ("widget", "name", "most"), [(LangevinExplorable, "step_size", 6), (ScoreField, "sigma", 4)]
+    ("widget", "name", "most"),
+    [
+        (Denoise, "sigma", 6),
+        (EsmIsm, "theta", 3),
+        (LangevinExplorable, "step_size", 6),
+        (Partition, "offset", 3),
+        (ScoreField, "sigma", 4),
+        (Slices, "coupling", 1),
+    ],
 )
-def test_module_for_notebooks_runs_from_a_blob(page, widget, name, most):
+def test_module_for_notebooks_runs_from_a_blob(modules, widget, name, most):
     """Slider and trait move each other, and the clean-up leaves nothing behind."""
-    got = page.evaluate(
+    got = modules.evaluate(
         """async ({ text, state, name }) => {
           const { makeModel } = await import("/host.js");
           const url = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
           const { default: module } = await import(url), model = makeModel(state);
           const el = document.querySelector("main"), clean = module.render({ model, el });
           const slider = el.querySelector(`[name=${name}]`), first = slider.value;
-          model.set(name, 1.5);
+          model.set(name, 0.9);
           const moved = slider.value !== first;
           slider.value = slider.max;
           slider.dispatchEvent(new Event("input"));

@@ -1,0 +1,154 @@
+"""The losses of score matching: pure functions, one value per point, randomness passed in.
+
+All keep the factor ½, sum over coordinates, and leave the average over points to the caller.
+`score` is any callable (n, d) → (n, d): a closed form, a network, a lambda.
+
+    loss      needs                            its mean is least at
+    esm       the score of the data            the score of the data
+    ism       d backward passes                the same, up to a constant equal to `esm`
+    ssm       one backward pass and slices v   the same, in expectation over v equal to `ism`
+    ssm_vr    the same                         the same
+    ssm_fd    three forward passes             the same, up to O(step²)
+    dsm       noise ε                          the score of the noisy data
+    ncsn      noise ε at many levels σ         the score of each level
+"""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sbm_lite import validation
+from sbm_lite.calculus import Field, value_and_divergence, value_and_quadratic_form
+from sbm_lite.runtime import generator as fresh_generator
+
+Points = Float[Tensor, "n d"]
+PerPoint = Float[Tensor, " n"]
+Level = float | Float[Tensor, ""] | Float[Tensor, " n"]
+ConditionalField = Callable[[Points, Level], Points]
+
+
+def esm(score: Field, x: Points, target: Points) -> PerPoint:
+    """Explicit score matching, ½‖s(x) − target‖², at points x with a known target there.
+
+    With target ∇log p(x) its mean over p is the Fisher divergence. With a kernel's target
+    ∇log q(x̃|x), at x̃, it is denoising score matching for any noise without jumps (see
+    `sbm_lite.noise`).
+
+    Book: eq-esm. Reference: Hyvärinen (2005), JMLR 6.
+    """
+    _beside(target, x, "target")
+    return _half_square(_values(score(x), x) - target)
+
+
+def ism(score: Field, x: Points) -> PerPoint:
+    """Implicit score matching, tr ∇s(x) + ½‖s(x)‖², with the exact trace: d backward passes.
+
+    Book: eq-ism. Reference: Hyvärinen (2005), JMLR 6.
+    """
+    s, trace = value_and_divergence(score, x)
+    return trace + _half_square(s)
+
+
+def ssm(score: Field, x: Points, v: Points) -> PerPoint:
+    """Sliced score matching, vᵀ∇s(x)v + ½(vᵀs(x))², with one slice v per point.
+
+    Equal to `ism` on average over v when E[vvᵀ] = I: Gaussian, Rademacher, or uniform on the
+    sphere of radius √d. Slices of length 1 give 1/d of it.
+
+    Book: eq-ssm. Reference: Song, Garg, Shi and Ermon (2019), UAI.
+    """
+    s, curvature = value_and_quadratic_form(score, x, v)
+    return curvature + (v * s).sum(1) ** 2 / 2
+
+
+def ssm_vr(score: Field, x: Points, v: Points) -> PerPoint:
+    """Sliced score matching with the square in closed form, vᵀ∇s(x)v + ½‖s(x)‖².
+
+    Needs E[vvᵀ] = I: slices of length 1 would leave trace and square out of balance. Called
+    variance reduced, which is not always so (Book: eq-vr-crossover).
+
+    Book: eq-ssm-vr. Reference: Song, Garg, Shi and Ermon (2019), UAI.
+    """
+    s, curvature = value_and_quadratic_form(score, x, v)
+    return curvature + _half_square(s)
+
+
+def ssm_fd(score: Field, x: Points, v: Points, step: float) -> PerPoint:
+    """`ssm_vr` without a derivative: vᵀ∇s v ≈ vᵀ(s(x + hv) − s(x − hv))/2h, h = `step`.
+
+    Off by O(h²), and by rounding of size 10⁻⁷/h in float32: h about 10⁻² of the scale of x.
+
+    Book: eq-ssm-fd. Reference: Pang et al. (2020), NeurIPS.
+    """
+    h = validation.positive(step, "step")
+    _beside(v, x, "v")
+    forward, backward = score(x + h * v), score(x - h * v)
+    curvature = (v * (forward - backward)).sum(1) / (2 * h)
+    return curvature + _half_square(_values(score(x), x))
+
+
+def dsm(score: Field, x: Points, epsilon: Points, sigma: Level) -> PerPoint:
+    """Denoising score matching, ½‖s(x + σε) + ε/σ‖², for Gaussian noise ε ~ N(0, I).
+
+    σ is one number or one per point, in the units of x. Least, on average, at the score of the
+    noisy data p_σ, not at that of the data; its least value is in general above zero.
+
+    Book: eq-dsm. Reference: Vincent (2011), Neural Computation 23.
+    """
+    sigma = _levels(sigma, epsilon, x)
+    x_noisy = x + sigma * epsilon
+    return _half_square(_values(score(x_noisy), x) + epsilon / sigma)
+
+
+def ncsn(score: ConditionalField, x: Points, epsilon: Points, sigma: Level) -> PerPoint:
+    """`dsm` weighted by σ² for a network told its level, ½‖σ s(x + σε, σ) + ε‖².
+
+    Reference: Song and Ermon (2019), NeurIPS.
+    """
+    column = _levels(sigma, epsilon, x)
+    return _half_square(column * _values(score(x + column * epsilon, sigma), x) + epsilon)
+
+
+def slices(
+    x: Points, law: str = "Rademacher", *, generator: torch.Generator | None = None
+) -> Points:
+    """One random direction v per point, with E[vvᵀ] = I, for `ssm`, `ssm_vr` and `ssm_fd`.
+
+    `law` is "Rademacher" (independent signs), "Gaussian", or "sphere" (even on radius √d).
+
+    Book: eq-hutchinson. Reference: Hutchinson (1989), Communications in Statistics 18.
+    """
+    validation.points(x)
+    generator = generator or fresh_generator(None, x.device)
+    v = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+    if law == "Rademacher":
+        return torch.where(v < 0, -1.0, 1.0).to(x)
+    if law == "sphere":
+        return v * x.shape[1] ** 0.5 / v.norm(dim=1, keepdim=True)
+    if law == "Gaussian":
+        return v
+    raise ValueError(f'law must be "Rademacher", "Gaussian" or "sphere", got {law!r}')
+
+
+def _half_square(a: Points) -> PerPoint:
+    """½‖a‖² of each row."""
+    return (a**2).sum(1) / 2
+
+
+def _values(s: Tensor, x: Points) -> Points:
+    """`s` if a score field returned one vector per point."""
+    validation.same_shape(s, x, "score(x) and x")
+    return s
+
+
+def _beside(a: Points, x: Points, name: str) -> None:
+    """Raise unless x are points and `a` has one finite vector for each."""
+    validation.same_shape(validation.points(a, name), validation.points(x), f"{name} and x")
+
+
+def _levels(sigma: Level, epsilon: Points, x: Points) -> Float[Tensor, "..."]:
+    """σ as a column beside x, once x, ε and σ are known to fit."""
+    _beside(epsilon, x, "epsilon")
+    return validation.levels(sigma, x)
