@@ -1,10 +1,12 @@
-"""Frames and Langevin steps a second of the live figure, in headless Chromium.
+"""Frames and steps a second of the live figures, in headless Chromium.
 
     python -m benchmarks.explorables
 
-Serves the explorables on localhost, opens `langevin` on two modes with 1,000, 4,000 and 20,000
-particles, on an ordinary and on a twice as sharp screen, and counts for a few seconds. One step is
-made per frame, sixty a second at most.
+Serves the explorables on localhost and opens them on an ordinary and on a twice as sharp screen:
+`langevin` on two modes with 1,000, 4,000 and 20,000 particles, `annealing` with 2,000 and 5,000 in
+either map; it counts for a few seconds. `langevin` makes one step per frame, sixty a second at
+most; a run of `annealing` is spread over twelve seconds. Then the time from one move of the slider
+of `learned_field` to the next: it evaluates a network at 2,529 points.
 """
 
 import html
@@ -32,6 +34,20 @@ COUNT = """async (seconds) => {
 }"""
 
 
+DRAG = """(moves) => {
+  const slider = document.querySelector("[name=sigma]"), start = performance.now();
+  for (let i = 0; i < moves; i++) {
+    slider.value = +slider.min + (i / moves) * (slider.max - slider.min);
+    slider.dispatchEvent(new Event("input"));
+  }
+  return (performance.now() - start) / moves;
+}"""
+MOVING = [
+    *(explorables.LangevinExplorable(n_particles=n) for n in (1_000, 4_000, 20_000)),
+    *(explorables.Annealing(n_particles=n) for n in (2_000, 5_000)),
+]
+
+
 class OnePage(QuietHandler):
     """Serves a folder, and at /page one page kept in memory."""
 
@@ -46,33 +62,36 @@ class OnePage(QuietHandler):
         self.wfile.write(OnePage.page)
 
 
-def page(n_particles: int) -> bytes:
+def opened(browser, address: str, widget, sharpness: int):
     """A page with the live figure alone."""
-    state = json.dumps(explorables.LangevinExplorable(n_particles=n_particles).state())
-    figure = f'<figure data-explorable="langevin" data-state="{html.escape(state)}"></figure>'
-    return f'<!doctype html><script type="module" src="host.js"></script>{figure}'.encode()
-
-
-def measure(browser, address: str, n_particles: int, sharpness: int) -> list[float]:
-    """Frames and steps a second."""
-    OnePage.page = page(n_particles)
+    state = html.escape(json.dumps(widget.state()))
+    figure = f'<figure data-explorable="{widget.name}" data-state="{state}"></figure>'
+    page = f'<!doctype html><script type="module" src="host.js"></script>{figure}'
+    OnePage.page = page.encode()
     tab = browser.new_page(viewport={"width": 1000, "height": 700}, device_scale_factor=sharpness)
     tab.goto(f"{address}/page")
-    tab.wait_for_selector(".sbm-explorable[data-steps]")
+    tab.locator("output[name=measured]").first.wait_for()
     tab.wait_for_timeout(500)
-    rates = tab.evaluate(COUNT, SECONDS)
-    tab.close()
-    return rates
+    return tab
 
 
 def main() -> None:
     folder = Path(explorables.__file__).parent
     with served(folder, OnePage) as address, sync_playwright() as playwright:
         browser = launch(playwright)
-        print(f"{'pixel ratio':>11}  {'particles':>9}  {'frames/s':>8}  {'steps/s':>7}")
-        for sharpness, n in itertools.product((1, 2), (1_000, 4_000, 20_000)):
-            frames, steps = measure(browser, address, n, sharpness)
-            print(f"{sharpness:>11}  {n:>9,}  {frames:>8.1f}  {steps:>7.1f}")
+        head = ("figure", "pixel ratio", "particles", "frames/s", "steps/s")
+        print("{:>9}  {:>11}  {:>9}  {:>8}  {:>7}".format(*head))
+        for widget, sharpness in itertools.product(MOVING, (1, 2)):
+            tab = opened(browser, address, widget, sharpness)
+            frames, steps = tab.evaluate(COUNT, SECONDS)
+            tab.close()
+            n = f"{widget.n_particles:,}"
+            print(f"{widget.name:>9}  {sharpness:>11}  {n:>9}  {frames:>8.1f}  {steps:>7.1f}")
+        for show in ("true and learned", "error"):
+            tab = opened(browser, address, explorables.LearnedField(show=show), 2)
+            tab.evaluate(DRAG, 10)  # so that the code is compiled
+            print(f"learned_field, {show}: {tab.evaluate(DRAG, 40):.0f} ms per move of the slider")
+            tab.close()
         browser.close()
 
 

@@ -4,12 +4,13 @@ A *score* is the gradient of a log density, s(x) = ∇ₓ log p(x). The modules,
 
     densities      distributions whose score is known exactly
     calculus       derivatives of vector fields: score_of, divergence, line integrals
-    noise          corruption kernels and their targets; a score's other names
-    losses         explicit, implicit, sliced and denoising score matching
+    noise          corruption kernels, ladders, schedules; a score's other names
+    losses         explicit, implicit, sliced and denoising score matching, NCSN, DDPM
     networks       everything a network can predict, turned into a score
     training       one loop for all of them, with checkpoints
-    data           digits
-    samplers       Langevin dynamics, plain and Metropolis-adjusted
+    data           digits; MNIST and CIFAR-10 for who has network
+    samplers       Langevin dynamics, plain, adjusted and annealed; DDPM's reverse chain, DDIM
+    experiments    one function per reproduced figure, and the networks that ship
     diagnostics    numbers that say how good a set of samples is
     figures        the pictures of the book (matplotlib)
     explorables    figures that simulate live, with or without a kernel

@@ -81,6 +81,17 @@ class GaussianMixture(Density):
         noise = validation.positive(sigma, "sigma") ** 2 * torch.eye(self.dim).double()
         return GaussianMixture(self.weights, self.means, self.covariances + noise)
 
+    def diffused(self, alpha_bar: float) -> "GaussianMixture":
+        """The law of √ᾱ x + √(1 − ᾱ) ε: means √ᾱ μₖ, covariances ᾱ Σₖ + (1 − ᾱ) I.
+
+        Book: eq-ddpm-forward.
+        """
+        at = validation.positive(alpha_bar, "alpha_bar")
+        if at >= 1:
+            raise ValueError(f"alpha_bar must be below 1, got {alpha_bar}")
+        covariances = at * self.covariances + (1 - at) * torch.eye(self.dim).double()
+        return GaussianMixture(self.weights, at**0.5 * self.means, covariances)
+
     def posterior(self, x_noisy: Float[Tensor, " d"], sigma: float) -> "GaussianMixture":
         """The law of the clean x given one noisy point x̃ = x + σε: again a mixture.
 
@@ -173,6 +184,11 @@ class Banana(Density):
 def two_modes() -> GaussianMixture:
     """⅕ N((−5, −5), I) + ⅘ N((5, 5), I). Reference: Song and Ermon (2019), section 3.2."""
     return GaussianMixture.isotropic([0.2, 0.8], [[-5.0, -5.0], [5.0, 5.0]], 1.0)
+
+
+def scaled_modes() -> GaussianMixture:
+    """⅕ N((−1.2, −1.2), 0.06 I) + ⅘ N((1.2, 1.2), 0.06 I): two modes of roughly unit size."""
+    return GaussianMixture.isotropic([0.2, 0.8], [[-1.2, -1.2], [1.2, 1.2]], 0.06**0.5)
 
 
 def gaussian(std: float = 1.0, dim: int = 2) -> GaussianMixture:

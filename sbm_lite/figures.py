@@ -23,6 +23,7 @@ COLOURS = {
     "path": "#AA7700",  # one trajectory
     "neutral": "#555555",
 }
+BANDS = 10  # steps of a density, from white to the peak
 STYLE = Path(__file__).with_name("sbm.mplstyle")
 PALE_BLUES = LinearSegmentedColormap.from_list("pale blues", ["#FFFFFF", "#C9DAEA", "#6F9BC4"])
 
@@ -40,7 +41,7 @@ def heat(ax: Axes, points, values) -> Axes:
     """
     n = round(len(values) ** 0.5)
     x1, x2, height = (np.asarray(a).reshape(n, n) for a in (*np.asarray(points).T, values))
-    levels = height.max() * np.linspace(0, 1, 10) ** 2
+    levels = height.max() * np.linspace(0, 1, BANDS) ** 2
     ax.contourf(x1, x2, height, levels, cmap=PALE_BLUES)
     return _map_axes(ax, float(x1.max()))
 
@@ -85,20 +86,62 @@ def measured(ax: Axes, x, y, error, *, role: str = "model", label: str | None = 
     return ax
 
 
-def film(path, *, limit: float, alt: str, size: int = 300, milliseconds: int = 110) -> HTML:
-    """Particles (t, n, 2) in motion: an animated image that plays once, folded until asked for."""
-    centre = (np.asarray(path) * [1, -1] / limit + 1) * size / 2
-    frames = [Image.new("P", (size, size), 0) for _ in centre]
-    for frame, points in zip(frames, centre, strict=True):
-        frame.putpalette([255, 255, 255, *bytes.fromhex(COLOURS["model"][1:] + "C8CCD0")])
-        draw = ImageDraw.Draw(frame)
-        draw.rectangle((0, 0, size - 1, size - 1), outline=2)
-        for x, y in points:
-            draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=1)
-    buffer = io.BytesIO()
-    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=milliseconds)
-    image = html_image(buffer.getvalue(), alt, kind="gif")
+def film(path, *, limit: float, alt: str, **kwargs) -> HTML:
+    """Particles in motion (see `gif`), folded until asked for; it plays once, or goes round."""
+    image = html_image(gif(path, limit=limit, **kwargs), alt, kind="gif")
     return HTML(f'<details class="film"><summary>Play the film</summary>{image}</details>')
+
+
+def gif(
+    path, *, limit: float, heights=None, size: int = 300, milliseconds: int = 110, loop=False
+) -> bytes:
+    """Particles (t, n, 2) over [−limit, limit]² as an animated GIF.
+
+    `heights` is a positive field behind each frame, (t, m, m), first row at the bottom, in the
+    steps and colours of `heat`.
+    """
+    centre = (np.asarray(path) * [1, -1] / limit + 1) * size / 2
+    blues = (PALE_BLUES(np.linspace(0, 1, BANDS))[:, :3] * 255).round().astype(int).ravel()
+    ink = bytes.fromhex(COLOURS["model"][1:] + "C8CCD0")
+    frames = []
+    for i, points in enumerate(centre):
+        frame = Image.new("P", (size, size), 0)
+        if heights is not None:
+            steps = (BANDS - 1) * (heights[i] / heights[i].max()) ** 0.5
+            bands = Image.fromarray(np.asarray(steps)[::-1].astype(np.uint8))
+            frame.paste(bands.resize((size, size), Image.Resampling.NEAREST))
+        frame.putpalette([*blues, *ink])
+        draw = ImageDraw.Draw(frame)
+        draw.rectangle((0, 0, size - 1, size - 1), outline=BANDS + 1)
+        for x, y in points:
+            draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=BANDS)
+        frames.append(frame)
+    buffer = io.BytesIO()
+    repeat = {"loop": 0} if loop else {}
+    frames[0].save(
+        buffer, "GIF", save_all=True, append_images=frames[1:], duration=milliseconds, **repeat
+    )
+    return buffer.getvalue()
+
+
+def image_grid(ax: Axes, images, shape: tuple[int, int, int], columns: int = 10) -> Axes:
+    """Flat images (n, d) with pixels in [−1, 1] side by side; `shape` is (channels, height, width).
+
+    Dark on white when there is one channel; missing places of the last row stay empty.
+    """
+    channels, height, width = shape
+    pixels = (np.asarray(images).clip(-1, 1) + 1) / 2
+    rows = -(-len(pixels) // columns)
+    tiled = np.full((rows * (height + 1), columns * (width + 1), channels), np.nan)
+    for i, image in enumerate(pixels.reshape(-1, channels, height, width)):
+        y, x = i // columns * (height + 1), i % columns * (width + 1)
+        tiled[y : y + height, x : x + width] = image.transpose(1, 2, 0)
+    if channels == 1:
+        ax.imshow(tiled[..., 0], cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+    else:
+        ax.imshow(np.nan_to_num(tiled, nan=1.0), interpolation="nearest")
+    ax.set_axis_off()
+    return ax
 
 
 def png(figure) -> bytes:

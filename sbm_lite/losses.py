@@ -3,14 +3,15 @@
 All keep the factor ½, sum over coordinates, and leave the average over points to the caller.
 `score` is any callable (n, d) → (n, d): a closed form, a network, a lambda.
 
-    loss      needs                            its mean is least at
-    esm       the score of the data            the score of the data
-    ism       d backward passes                the same, up to a constant equal to `esm`
-    ssm       one backward pass and slices v   the same, in expectation over v equal to `ism`
-    ssm_vr    the same                         the same
-    ssm_fd    three forward passes             the same, up to O(step²)
-    dsm       noise ε                          the score of the noisy data
-    ncsn      noise ε at many levels σ         the score of each level
+    loss          needs                            its mean is least at
+    esm           the score of the data            the score of the data
+    ism           d backward passes                the same, up to a constant equal to `esm`
+    ssm           one backward pass and slices v   the same, in expectation over v equal to `ism`
+    ssm_vr        the same                         the same
+    ssm_fd        three forward passes             the same, up to O(step²)
+    dsm           noise ε                          the score of the noisy data
+    ncsn          noise ε at many levels σ         the score of each level
+    ddpm_simple   noise ε at many steps t          the same, in the coordinates of DDPM
 """
 
 from collections.abc import Callable
@@ -21,12 +22,14 @@ from torch import Tensor
 
 from sbm_lite import validation
 from sbm_lite.calculus import Field, value_and_divergence, value_and_quadratic_form
+from sbm_lite.noise import Schedule, Step, alpha_bar_at
 from sbm_lite.runtime import generator as fresh_generator
 
 Points = Float[Tensor, "n d"]
 PerPoint = Float[Tensor, " n"]
 Level = float | Float[Tensor, ""] | Float[Tensor, " n"]
 ConditionalField = Callable[[Points, Level], Points]
+SteppedField = Callable[[Points, Step], Points]
 
 
 def esm(score: Field, x: Points, target: Points) -> PerPoint:
@@ -105,10 +108,26 @@ def dsm(score: Field, x: Points, epsilon: Points, sigma: Level) -> PerPoint:
 def ncsn(score: ConditionalField, x: Points, epsilon: Points, sigma: Level) -> PerPoint:
     """`dsm` weighted by σ² for a network told its level, ½‖σ s(x + σε, σ) + ε‖².
 
-    Reference: Song and Ermon (2019), NeurIPS.
+    Book: eq-ncsn. Reference: Song and Ermon (2019), NeurIPS.
     """
     column = _levels(sigma, epsilon, x)
     return _half_square(column * _values(score(x + column * epsilon, sigma), x) + epsilon)
+
+
+def ddpm_simple(
+    score: SteppedField, x: Points, epsilon: Points, t: Step, alpha_bars: Schedule
+) -> PerPoint:
+    """The simple loss of DDPM, ½‖√(1 − ᾱ_t) s(x_t, t) + ε‖² at x_t = √ᾱ_t x + √(1 − ᾱ_t) ε.
+
+    With the noise prediction ε(x_t, t) = −√(1 − ᾱ_t) s(x_t, t) it is ½‖ε − ε(x_t, t)‖² (the paper
+    leaves out the ½): denoising score matching at each step, weighted by 1 − ᾱ_t. t is from 1 to T.
+
+    Book: eq-l-simple. Reference: Ho, Jain and Abbeel (2020), NeurIPS, equation 14.
+    """
+    _beside(epsilon, x, "epsilon")
+    at = alpha_bar_at(alpha_bars, t, x)
+    x_noisy = at.sqrt() * x + (1 - at).sqrt() * epsilon
+    return _half_square((1 - at).sqrt() * _values(score(x_noisy, t), x) + epsilon)
 
 
 def slices(

@@ -1,15 +1,21 @@
-"""How data are corrupted: noise kernels q(x̃ | x), and the names one score goes by.
+"""How data are corrupted: noise kernels q(x̃ | x), ladders of them, and the names of one score.
 
 A kernel is drawn from with `sample` and differentiated with `target_score`, the regression target
 of denoising score matching. `Gaussian` is the usual one; `Laplace` and `Mixture` show that it need
-not be. The four conversions at the end hold for Gaussian noise only.
+not be. All the rest is for Gaussian noise, in two coordinate systems:
+
+    variance exploding (NCSN)     x̃ = x + σε                    levels σ₁ > … > σ_L
+    variance preserving (DDPM)    x_t = √ᾱ_t x + √(1 − ᾱ_t) ε   steps t = 1 … T; ᾱ_t is entry t − 1
+
+They are one process: x_t/√ᾱ_t is an x̃ with σ² = (1 − ᾱ_t)/ᾱ_t.
 """
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sbm_lite import validation
@@ -18,6 +24,8 @@ from sbm_lite.runtime import generator as fresh_generator
 Points = Float[Tensor, "n d"]
 PerPoint = Float[Tensor, " n"]
 Level = float | Float[Tensor, ""] | Float[Tensor, " n"]
+Step = int | Int[Tensor, ""] | Int[Tensor, " n"]
+Schedule = Float[Tensor, " t"]
 
 
 class Kernel(ABC):
@@ -143,6 +151,119 @@ def denoised_from_score(x: Points, s: Points, sigma: Level) -> Points:
     """
     validation.same_shape(s, validation.points(x), "s and x")
     return x + validation.levels(sigma, x) ** 2 * s
+
+
+def geometric_sigmas(first: float, last: float, n: int) -> Float[Tensor, " n"]:
+    """n noise levels from `first` down to `last`, each the same fraction of the one before.
+
+    float64. Book: eq-geometric-ladder. Reference: Song and Ermon (2019), NeurIPS.
+    """
+    high, low = validation.positive(first, "first"), validation.positive(last, "last")
+    if validation.count(n, "n") < 2 or low >= high:
+        raise ValueError(f"a ladder needs n >= 2 and last < first, got n = {n}, {first} to {last}")
+    return high * (low / high) ** torch.linspace(0, 1, n, dtype=torch.float64)
+
+
+def linear_betas(n: int = 1000, first: float = 1e-4, last: float = 0.02) -> Schedule:
+    """β_1 … β_T of DDPM, evenly spaced, float64; with other n than 1,000 look at ᾱ_T first.
+
+    Reference: Ho, Jain and Abbeel (2020), NeurIPS, section 4.
+    """
+    return torch.linspace(first, last, validation.count(n, "n"), dtype=torch.float64)
+
+
+def cosine_betas(n: int = 1000) -> Schedule:
+    """β_1 … β_T for which ᾱ falls along a squared cosine, at most 0.999, float64.
+
+    Reference: Nichol and Dhariwal (2021), ICML, equation 17.
+    """
+    t = torch.arange(validation.count(n, "n") + 1, dtype=torch.float64) / n
+    falling = ((t + 0.008) / 1.008 * math.pi / 2).cos() ** 2
+    return (1 - falling[1:] / falling[:-1]).clamp(max=0.999)
+
+
+def alpha_bars(betas: Schedule) -> Schedule:
+    """ᾱ_t = Π_{i ≤ t} (1 − β_i), the share of the signal's power left after t steps.
+
+    Book: eq-alpha-bar. Reference: Ho, Jain and Abbeel (2020), NeurIPS.
+    """
+    if not isinstance(betas, Tensor):
+        raise TypeError(f"betas must be a torch.Tensor, got {type(betas).__name__}")
+    if betas.ndim != 1 or len(betas) == 0 or not bool(((betas > 0) & (betas < 1)).all()):
+        raise ValueError("betas must have shape (T,) and lie within (0, 1)")
+    return (1 - betas).cumprod(0)
+
+
+def alpha_bar_at(alpha_bars: Schedule, t: Step, x: Points) -> Float[Tensor, "..."]:
+    """ᾱ_t beside x: a scalar for one step t, a column (n, 1) for one per point; t from 1 to T."""
+    t = validation.steps(t, len(alpha_bars), x)
+    at = alpha_bars.to(x)[t - 1]
+    return at[:, None] if at.ndim else at
+
+
+def sigma_from_alpha_bar(alpha_bar: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
+    """σ = √((1 − ᾱ)/ᾱ): the noise in x_t/√ᾱ_t. Book: eq-ve-vp."""
+    return ((1 - alpha_bar) / alpha_bar).sqrt()
+
+
+def alpha_bar_from_sigma(sigma: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
+    """ᾱ = 1/(1 + σ²), the inverse of `sigma_from_alpha_bar`. Book: eq-ve-vp."""
+    return 1 / (1 + sigma**2)
+
+
+def ve_score(score: Callable[[Points, Step], Points], alpha_bars: Schedule):
+    """A DDPM score s(x, t) as one of noise levels, (x, σ) → √ᾱ s(√ᾱ x, t).
+
+    t is the step of `alpha_bars` whose σ is nearest on a log scale. Book: eq-ve-vp.
+    """
+    log_sigmas = sigma_from_alpha_bar(validation.alpha_bars(alpha_bars)).log()
+
+    def ve(x: Points, sigma: Level) -> Points:
+        log_sigma = validation.levels(sigma, x).log().reshape(-1, 1)
+        t = (log_sigmas.to(x) - log_sigma).abs().argmin(1).expand(len(x)) + 1
+        root = alpha_bar_at(alpha_bars, t, x).sqrt()
+        return root * score(root * x, t)
+
+    return ve
+
+
+def vp_score(score: Callable[[Points, Level], Points], alpha_bars: Schedule):
+    """A score of noise levels s(x, σ) as one of DDPM, (x, t) → s(x/√ᾱ_t, σ_t)/√ᾱ_t.
+
+    Book: eq-ve-vp.
+    """
+    validation.alpha_bars(alpha_bars)
+
+    def vp(x: Points, t: Step) -> Points:
+        at = alpha_bar_at(alpha_bars, t, x)
+        return score(x / at.sqrt(), sigma_from_alpha_bar(at).flatten().expand(len(x))) / at.sqrt()
+
+    return vp
+
+
+def v_from_epsilon(x: Points, epsilon: Points, alpha_bar: Level) -> Points:
+    """v = √ᾱ ε − √(1 − ᾱ) x₀ at the noisy points x = x_t, where x₀ = (x − √(1 − ᾱ) ε)/√ᾱ.
+
+    Book: eq-v. Reference: Salimans and Ho (2022), ICLR.
+    """
+    validation.same_shape(epsilon, validation.points(x), "epsilon and x")
+    at = _alpha_bar(alpha_bar, x)
+    return (epsilon - (1 - at).sqrt() * x) / at.sqrt()
+
+
+def epsilon_from_v(x: Points, v: Points, alpha_bar: Level) -> Points:
+    """ε = √ᾱ v + √(1 − ᾱ) x, the inverse of `v_from_epsilon`. Book: eq-v."""
+    validation.same_shape(v, validation.points(x), "v and x")
+    at = _alpha_bar(alpha_bar, x)
+    return at.sqrt() * v + (1 - at).sqrt() * x
+
+
+def _alpha_bar(value: Level, x: Points) -> Float[Tensor, "..."]:
+    """ᾱ beside x, within (0, 1)."""
+    at = validation.levels(value, x, "alpha_bar")
+    if not bool((at < 1).all()):
+        raise ValueError(f"alpha_bar must be below 1, got {float(at.max())}")
+    return at
 
 
 def _normals(x: Points, generator: torch.Generator | None) -> Points:

@@ -1,20 +1,22 @@
-"""Langevin dynamics: from a score to samples.
+"""From a score to samples: Langevin dynamics, plain and annealed, and the reverse chains of DDPM.
 
 One convention everywhere, x ← x + (η/2) s(x) + √η z with z ~ N(0, I). `step_size` is η. In the
 other common convention (ε, √2ε) the same chain has ε = η/2.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.func import grad
 
 from sbm_lite import validation
 from sbm_lite.calculus import Field, Scalar
+from sbm_lite.noise import Level, Schedule, Step
 from sbm_lite.runtime import generator as fresh_generator
 
 Points = Float[Tensor, "n d"]
@@ -126,6 +128,128 @@ def mala(
             log_p = torch.where(accept, log_p_y, log_p)
             accepted += accept.to(x).mean()
     return MalaResult(x.contiguous(), accepted / n_steps)
+
+
+def annealed_langevin(
+    score: Callable[[Points, Level], Points],
+    x: Points,
+    sigmas: Float[Tensor, " l"],
+    *,
+    step_size: float,
+    n_steps: int,
+    generator: torch.Generator | None = None,
+) -> Points:
+    """Langevin dynamics at one noise level after the other, from the largest to the smallest.
+
+    `sigmas` fall; each level takes `n_steps` steps of η_i = η σ_i²/σ_L² with the score s(x, σ_i),
+    so `step_size` = η is the step of the last level. `x` are the starts, as wide as σ_1. The end
+    follows the last level's density, up to the step bias and what the levels had no time for.
+
+    Raises FloatingPointError, naming the level, when the chain diverges: for data at a point steps
+    are stable only if η < 4 σ_L².
+
+    Book: eq-annealed-langevin. Reference: Song and Ermon (2019), NeurIPS, algorithm 1.
+    """
+    ladder = validation.ladder(sigmas)
+    eta = validation.positive(step_size, "step_size")
+    generator = generator or fresh_generator(device=validation.points(x).device)
+    for sigma in ladder:
+        at_level = partial(_at_level, score, sigma)
+        step = eta * (sigma / ladder[-1]) ** 2
+        try:
+            x = langevin(at_level, x, step_size=step, n_steps=n_steps, generator=generator)
+        except FloatingPointError as error:
+            raise FloatingPointError(
+                f"the chain diverged at sigma = {sigma:.4g}: try a step_size, now {eta:g}, "
+                f"below {4 * ladder[-1] ** 2:.4g}, 4 times the square of the last sigma"
+            ) from error
+    return x
+
+
+def ancestral(
+    score: Callable[[Points, Step], Points],
+    x: Points,
+    alpha_bars: Schedule,
+    *,
+    times: Int[Tensor, " k"] | None = None,
+    generator: torch.Generator | None = None,
+) -> Points:
+    """The reverse chain of DDPM, from x = x_T ~ N(0, I) down to x_0.
+
+    From t to the step u before it, with α = ᾱ_t/ᾱ_u, β = 1 − α and z ~ N(0, I):
+
+        x_u = (x_t + β s(x_t, t))/√α + √β̃ z,   β̃ = β (1 − ᾱ_u)/(1 − ᾱ_t),
+
+    so the last step, to ᾱ_0 = 1, adds no noise. `times` are the steps t to visit, falling; all of
+    T, …, 1 when None. Raises ValueError for a bad argument, FloatingPointError when it runs off.
+
+    Book: eq-ancestral. Reference: Ho, Jain and Abbeel (2020), NeurIPS, algorithm 2.
+    """
+    x = validation.points(x).detach()
+    generator = generator or fresh_generator(device=x.device)
+    for t, at, before in _walk(alpha_bars, times, x):
+        alpha = at / before
+        mean = (x + (1 - alpha) * _score_at(score, x, t)) / alpha**0.5
+        spread = ((1 - alpha) * (1 - before) / (1 - at)) ** 0.5
+        z = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+        x = mean + spread * z
+    return _arrived(x)
+
+
+def ddim(
+    score: Callable[[Points, Step], Points],
+    x: Points,
+    alpha_bars: Schedule,
+    *,
+    times: Int[Tensor, " k"] | None = None,
+) -> Points:
+    """The deterministic reverse of DDPM: guess x̂₀ and ε̂ at t, and put them together again at u.
+
+        x_u = √ᾱ_u x̂₀ + √(1 − ᾱ_u) ε̂,   ε̂ = −√(1 − ᾱ_t) s(x_t, t),   x̂₀ = (x_t − √(1 − ᾱ_t) ε̂)/√ᾱ_t.
+
+    `x` and `times` as in `ancestral`.
+
+    Book: eq-ddim. Reference: Song, Meng and Ermon (2021), ICLR.
+    """
+    x = validation.points(x).detach()
+    for t, at, before in _walk(alpha_bars, times, x):
+        epsilon = -((1 - at) ** 0.5) * _score_at(score, x, t)
+        clean = (x - (1 - at) ** 0.5 * epsilon) / at**0.5
+        x = before**0.5 * clean + (1 - before) ** 0.5 * epsilon
+    return _arrived(x)
+
+
+def _arrived(x: Points) -> Points:
+    """x, or FloatingPointError when the reverse chain ran off."""
+    if not bool(x.isfinite().all()):
+        raise FloatingPointError("the reverse chain diverged: is the score that of alpha_bars?")
+    return x
+
+
+def _at_level(score: Callable[[Points, Level], Points], sigma: float, x: Points) -> Points:
+    """The score field of one noise level."""
+    return score(x, sigma)
+
+
+def _walk(
+    alpha_bars: Schedule, times: Int[Tensor, " k"] | None, x: Points
+) -> Iterator[tuple[int, float, float]]:
+    """(t, ᾱ_t, ᾱ of the next step down) for each step of a reverse chain; the last goes to 1."""
+    bars = [1.0, *validation.alpha_bars(alpha_bars).tolist()]
+    steps = torch.arange(len(bars) - 1, 0, -1) if times is None else torch.as_tensor(times)
+    if steps.ndim != 1 or len(steps) == 0 or not bool((steps.diff() < 0).all()):
+        raise ValueError(f"times must be strictly decreasing, got {steps.tolist()}")
+    visited = [int(validation.steps(t, len(bars) - 1, x)) for t in steps]
+    for t, u in zip(visited, [*visited[1:], 0], strict=True):
+        yield t, bars[t], bars[u]
+
+
+def _score_at(score: Callable[[Points, Step], Points], x: Points, t: int) -> Points:
+    """s(x, t) with one step per point, without a graph."""
+    with torch.no_grad():
+        s = score(x, torch.full((len(x),), t, device=x.device))
+    validation.same_shape(s, x, "score(x, t) and x")
+    return s
 
 
 def _chain(

@@ -59,6 +59,47 @@ def levels(sigma: float | Tensor, x: Tensor, name: str = "sigma") -> Tensor:
     return column[:, None]
 
 
+def ladder(sigmas: Tensor | list[float], name: str = "sigmas") -> list[float]:
+    """Return noise levels as floats if they are finite, positive and strictly decreasing."""
+    try:
+        values = torch.as_tensor(sigmas, dtype=torch.float64, device="cpu")
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{name} must be a list or tensor of numbers, got {sigmas!r}") from error
+    if values.ndim != 1 or len(values) == 0:
+        raise ValueError(f"{name} must have shape (L,), L at least 1, got {tuple(values.shape)}")
+    if not bool((finite(values, name) > 0).all() and (values.diff() < 0).all()):
+        raise ValueError(f"{name} must be > 0 and strictly decreasing, got {values.tolist()}")
+    return values.tolist()
+
+
+def alpha_bars(values: Tensor) -> Tensor:
+    """Return ᾱ_1 … ᾱ_T, a (T,) tensor, if they are within (0, 1) and strictly decreasing."""
+    if not isinstance(values, Tensor):
+        raise TypeError(f"alpha_bars must be a torch.Tensor, got {type(values).__name__}")
+    if values.ndim != 1 or len(values) == 0:
+        raise ValueError(f"alpha_bars must have shape (T,), got {tuple(values.shape)}")
+    inside = bool(((values > 0) & (values < 1)).all())
+    if not (inside and bool((values.diff() < 0).all())):
+        raise ValueError("alpha_bars must be strictly decreasing within (0, 1)")
+    return values
+
+
+def steps(t: int | Tensor, last: int, x: Tensor) -> Tensor:
+    """Time steps beside x as int64, one whole number or shape (n,), each from 1 to `last`."""
+    allowed = "t must be a whole number or a tensor of them"
+    try:
+        t = torch.as_tensor(t, device=x.device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{allowed}, got {t!r}") from error
+    if t.is_floating_point() or t.dtype == torch.bool:
+        raise TypeError(f"{allowed}, got {t.dtype}")
+    if t.shape not in ((), x.shape[:1]):
+        raise ValueError(f"t must be one number or have shape ({len(x)},), got {tuple(t.shape)}")
+    if not bool(((t >= 1) & (t <= last)).all()):
+        raise ValueError(f"t must be from 1 to {last}, got {int(t.min())} to {int(t.max())}")
+    return t.long()
+
+
 def weights(w: Tensor) -> Tensor:
     """Return `w` if it is (K,), positive, and sums to 1."""
     if w.ndim != 1 or not bool((w > 0).all()) or abs(float(w.sum()) - 1) > 1e-6:

@@ -18,10 +18,28 @@ P = densities.GaussianMixture(
     [0.3, 0.7], [[-1.0, 0.0], [1.0, 0.5]], [[[0.5, 0.2], [0.2, 0.4]], [[1.2, -0.3], [-0.3, 0.8]]]
 )
 OPTIONS = dict(step_size=0.1, n_steps=3)
+BARS = noise.alpha_bars(noise.linear_betas(5, 0.1, 0.5))
+T = torch.arange(50) % 5 + 1
+
+
+def of_steps(x, t):
+    """A score told its step."""
+    return P.score(x) / t[:, None]
+
+
+def of_levels(x, sigma):
+    """A score told its level, one for all or one per point."""
+    return P.score(x) / (1 + torch.as_tensor(sigma).to(x).reshape(-1, 1))
+
+
 SAMPLERS = {  # x, generator → points
     "langevin": lambda x, g: samplers.langevin(P.score, x, generator=g, **OPTIONS),
     "langevin_path": lambda x, g: samplers.langevin_path(P.score, x, generator=g, **OPTIONS),
     "mala": lambda x, g: samplers.mala(P.log_prob, x, generator=g, **OPTIONS).x,
+    "annealed_langevin": lambda x, g: samplers.annealed_langevin(
+        of_levels, x, torch.tensor([1.0, 0.5]), generator=g, **OPTIONS
+    ),
+    "ancestral": lambda x, g: samplers.ancestral(of_steps, x, BARS, generator=g),
 }
 NET = networks.ScoreMLP(2, generator=generator(0))
 KERNELS = [noise.Gaussian(0.5), noise.Laplace(0.5), noise.Mixture([0.3, 0.7], [0.2, 1.0])]
@@ -31,11 +49,14 @@ CORRUPTIONS = {  # x, generator → points; these pass gradients on, unlike samp
     f"slices, {law}": lambda x, g, law=law: losses.slices(x, law, generator=g)
     for law in ("Rademacher", "Gaussian", "sphere")
 }
+IMAGES = torch.ones(1, 1, 4, 4)
 DRAWS = {  # generator → points
     "ScoreMLP": lambda g: networks.ScoreMLP(2, generator=g)(start()).detach(),
     "NoiseConditionalMLP": lambda g: networks.NoiseConditionalMLP(2, generator=g)(
         start(), 0.5
     ).detach(),
+    "TimeMLP": lambda g: networks.TimeMLP(2, generator=g)(start(), T).detach(),
+    "UNet": lambda g: networks.UNet((1, 4, 4), 8, generator=g).enter(IMAGES).detach(),
     "draws": lambda g: next(training.draws(P, 5, generator=g)),
     "minibatches": lambda g: next(training.minibatches(start(), 5, generator=g)),
     "GaussianMixture.sample": lambda g: P.sample(50, generator=g),
@@ -58,12 +79,25 @@ FUNCTIONS = {  # x → something, without randomness
     "ssm_fd": lambda x: losses.ssm_fd(P.score, x, 2 * x, 0.01),
     "dsm": lambda x: losses.dsm(P.score, x, 2 * x, 0.5),
     "ncsn": lambda x: losses.ncsn(lambda x, sigma: P.score(x), x, 2 * x, 0.5),
+    "ddpm_simple": lambda x: losses.ddpm_simple(of_steps, x, 2 * x, T.to(x.device), BARS),
     **{f"{type(k).__name__}.target": lambda x, k=k: k.target_score(2 * x, x) for k in KERNELS},
     **{f"{type(k).__name__}.log_prob": lambda x, k=k: k.log_prob(2 * x, x) for k in KERNELS},
     "score_from_epsilon": lambda x: noise.score_from_epsilon(x, 0.5),
     "epsilon_from_score": lambda x: noise.epsilon_from_score(x, 0.5),
     "score_from_denoised": lambda x: noise.score_from_denoised(x, 2 * x, 0.5),
     "denoised_from_score": lambda x: noise.denoised_from_score(x, 2 * x, 0.5),
+    "alpha_bar_at": lambda x: noise.alpha_bar_at(BARS, 3, x),
+    "sigma_from_alpha_bar": lambda x: noise.sigma_from_alpha_bar(x.sigmoid()),
+    "alpha_bar_from_sigma": noise.alpha_bar_from_sigma,
+    "ve_score": lambda x: noise.ve_score(of_steps, BARS)(x, 0.5),
+    "vp_score": lambda x: noise.vp_score(of_levels, BARS)(x, 3),
+    "v_from_epsilon": lambda x: noise.v_from_epsilon(x, 2 * x, 0.5),
+    "epsilon_from_v": lambda x: noise.epsilon_from_v(x, 2 * x, 0.5),
+    "sinusoidal": lambda x: networks.sinusoidal(x[:, 0], 4),
+    "DdpmScore": lambda x: networks.DdpmScore(of_steps, BARS)(x, 3),
+    "NoiseConditional": lambda x: networks.NoiseConditional(of_levels)(x, 0.5),
+    "ddim": lambda x: samplers.ddim(of_steps, x, BARS),
+    "scaled_modes": densities.scaled_modes().diffused(0.5).score,
     "line_integral": lambda x: calculus.line_integral(P.score, x),
     "langevin_step": lambda x: samplers.langevin_step(x, x, x, 0.1),
     "mode_weights": lambda x: diagnostics.mode_weights(x, P.means),
@@ -125,6 +159,13 @@ def test_inputs_are_left_as_they_were(f, requires_grad):
     assert x.requires_grad == requires_grad and x.grad is None and x.is_leaf
 
 
+@every(FUNCTIONS)
+def test_without_randomness_two_calls_agree_and_the_global_stream_stays(f):
+    before = torch.random.get_rng_state()
+    assert torch.equal(f(start()), f(start()))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 @every(MOVES)
 def test_a_result_does_not_share_memory_with_the_start(f):
     x = start()
@@ -133,7 +174,10 @@ def test_a_result_does_not_share_memory_with_the_start(f):
     assert torch.equal(x, before)
 
 
-@every(SAMPLERS)
+NOISELESS = {"ddim": lambda x, g: FUNCTIONS["ddim"](x)}
+
+
+@every(SAMPLERS | NOISELESS)
 def test_samplers_build_no_graph(f):
     assert not f(start().requires_grad_(), generator(1)).requires_grad
 
@@ -151,10 +195,18 @@ def test_dtype_and_device_follow_the_input(f, dtype, device):
     assert y.dtype == dtype and y.device.type == device
 
 
-@every(SAMPLERS)
+@every(SAMPLERS | NOISELESS)
 def test_frames_and_end_points_are_plain_contiguous_tensors(f):
     y = f(start(), generator(1))
     assert y.is_contiguous() and y.shape[-2:] == (50, 2)
+
+
+@every({**SAMPLERS, **NOISELESS})
+def test_samplers_work_where_gradients_are_off_and_leave_them_as_they_were(f):
+    with torch.no_grad():
+        quiet = f(start(), generator(1))
+        assert not torch.is_grad_enabled()
+    assert torch.equal(f(start(), generator(1)), quiet) and torch.is_grad_enabled()
 
 
 def test_a_parameter_inside_a_score_does_not_leak_a_graph():
@@ -175,7 +227,10 @@ SIGNATURES = """
     some = torch.tensor([[0.0, 1.0], [1.0, 0.0], [2.0, 2.0]])
     every = [densities.two_modes(), densities.ring(), densities.swiss_roll(), densities.Banana(),
              densities.gaussian(), densities.kernel_density(some, 0.5),
-             densities.two_modes().smoothed(0.3)]
+             densities.two_modes().smoothed(0.3), densities.scaled_modes().diffused(0.3)]
+    bars = noise.alpha_bars(noise.linear_betas(5, 0.1, 0.5))
+    noise.alpha_bars(noise.cosine_betas(5)), noise.geometric_sigmas(2.0, 0.5, 3)
+    noise.alpha_bar_from_sigma(noise.sigma_from_alpha_bar(bars))
     for p in every:
         for dtype in (torch.float32, torch.float64):
             x = p.sample(6, generator=rng).to(dtype)
@@ -190,6 +245,13 @@ SIGNATURES = """
             samplers.langevin(p.score, x, generator=rng, **options)
             samplers.langevin_path(p.score, x, every=2, generator=rng, **options)
             samplers.mala(p.log_prob, x, generator=rng, **options)
+            samplers.annealed_langevin(lambda x, sigma: x * 0, x, bars, generator=rng, **options)
+            samplers.ancestral(lambda x, t: x * 0, x, bars, generator=rng)
+            samplers.ddim(lambda x, t: x * 0, x, bars, times=torch.tensor([5, 2]))
+            for t in (3, torch.tensor(3), torch.tensor([1, 2, 3, 4, 5, 1])):
+                losses.ddpm_simple(lambda x, t: x, x, x, t, bars)
+                noise.alpha_bar_at(bars, t, x)
+                noise.vp_score(lambda x, sigma: x, bars)(x, t)
             diagnostics.nearest(x, some), diagnostics.mode_weights(x, some)
             diagnostics.fisher_divergence(p.score(x), x), diagnostics.wasserstein(x, some.to(x))
             losses.esm(p.score, x, x), losses.ism(p.score, x), losses.ssm(p.score, x, x)
@@ -199,6 +261,8 @@ SIGNATURES = """
                 losses.dsm(p.score, x, x, sigma)
                 losses.ncsn(lambda x, sigma: x, x, x, sigma)
                 noise.score_from_epsilon(x, sigma), noise.epsilon_from_score(x, sigma)
+                noise.ve_score(lambda x, t: x, bars)(x, sigma)
+                noise.v_from_epsilon(x, x, sigma), noise.epsilon_from_v(x, x, sigma)
                 noise.score_from_denoised(x, x, sigma), noise.denoised_from_score(x, x, sigma)
             kernels = noise.Gaussian(0.5), noise.Laplace(0.5), noise.Mixture([0.3, 0.7], [0.2, 1])
             for kernel in kernels:
@@ -214,7 +278,15 @@ SIGNATURES = """
     for wrap in (networks.EpsilonScore, networks.DenoiserScore):
         for sigma in (0.5, torch.full((3,), 0.5)):
             wrap(conditional)(some, sigma)
-    data.digits()
+    networks.sinusoidal(some[:, 0], 4)
+    told = networks.TimeMLP(2, generator=rng)
+    for sigma in (0.5, torch.tensor(0.5), torch.full((3,), 0.5)):
+        networks.NoiseConditional(told)(some, sigma)
+    for t in (3, torch.tensor(3), torch.tensor([1, 2, 3])):
+        networks.DdpmScore(told, bars)(some, t)
+    images = networks.UNet((1, 4, 4), 8, generator=rng)
+    networks.DdpmScore(images, bars)(torch.zeros(3, 16), 2)
+    data.digits(), data.digit_labels()
     diagnostics.grid(1.0, 3), diagnostics.grid(1.0, 3, dim=3)
     diagnostics.standard_error(some[:, 0])
     diagnostics.autocorrelation(some), diagnostics.effective_sample_size(some)
@@ -230,7 +302,7 @@ SIGNATURES = """
 def public_functions():
     """Every public function of the mathematics, as module.name."""
     for found in pkgutil.iter_modules(sbm_lite.__path__):
-        if found.name in {"figures", "labs", "explorables", "runtime", "validation"}:
+        if found.name in {"__main__", "figures", "labs", "explorables", "runtime", "validation"}:
             continue
         module = importlib.import_module(f"sbm_lite.{found.name}")
         for name, f in vars(module).items():
@@ -239,7 +311,9 @@ def public_functions():
 
 
 def test_no_public_function_escapes_the_type_check():
-    assert [name for name in public_functions() if f"{name}(" not in SIGNATURES] == []
+    need_files = {"data.mnist", "data.cifar10"}  # called in test_data.py
+    unseen = {name for name in public_functions() if f"{name}(" not in SIGNATURES}
+    assert unseen == need_files
 
 
 def test_signatures_say_what_the_functions_do():

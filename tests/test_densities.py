@@ -16,6 +16,7 @@ from sbm_lite.densities import (
     gaussian,
     kernel_density,
     ring,
+    scaled_modes,
     swiss_roll,
     two_modes,
 )
@@ -27,6 +28,7 @@ LOPSIDED = GaussianMixture([0.3, 0.7], [[-1.0, 0.0], [1.0, 0.5]], SLANTED)
 EVERY = {
     "lopsided": LOPSIDED,
     "two modes": two_modes(),
+    "scaled modes": scaled_modes(),
     "gaussian": gaussian(0.7, dim=3),
     "ring": ring(),
     "swiss roll": swiss_roll(),
@@ -124,6 +126,12 @@ def test_two_modes_is_the_running_example():
     assert torch.equal(p.covariances, torch.eye(2).double().expand(2, 2, 2))
 
 
+def test_scaled_modes_has_variance_and_not_std_of_six_hundredths():
+    p = scaled_modes()
+    assert p.weights.tolist() == [0.2, 0.8] and p.means.tolist() == [[-1.2, -1.2], [1.2, 1.2]]
+    torch.testing.assert_close(p.covariances, 0.06 * torch.eye(2).double().expand(2, 2, 2))
+
+
 def test_isotropic_takes_standard_deviations_and_not_variances():
     p = GaussianMixture.isotropic([0.5, 0.5], [[0.0], [9.0]], [2.0, 3.0])
     assert p.covariances.flatten().tolist() == [4.0, 9.0]
@@ -147,6 +155,45 @@ def test_smoothing_twice_adds_variances():
     x = points(LOPSIDED)
     twice, once = LOPSIDED.smoothed(0.3).smoothed(0.4), LOPSIDED.smoothed(0.5)
     torch.testing.assert_close(twice.score(x), once.score(x), rtol=1e-10, atol=1e-10)
+
+
+def test_diffused_is_the_law_of_shrunk_x_plus_noise():
+    """∫ p(y) N(x; √ᾱ y, 1 − ᾱ) dy by quadrature, on the line, at ᾱ = 0.36."""
+    p = GaussianMixture.isotropic([0.3, 0.7], [[-2.0], [1.0]], [0.5, 1.0])
+
+    def smeared(x):
+        density = lambda y: float(p.log_prob(torch.tensor([[y]]).double()).exp())  # noqa: E731
+        noise = lambda y: np.exp(-((x - 0.6 * y) ** 2) / 1.28) / (0.8 * np.sqrt(2 * np.pi))  # noqa: E731
+        return scipy.integrate.quad(lambda y: density(y) * noise(y), -12, 12, epsabs=1e-10)[0]
+
+    x = torch.tensor([[-2.5], [0.1], [1.4]], dtype=torch.float64)
+    exact = torch.tensor([smeared(float(v)) for v in x]).double()
+    torch.testing.assert_close(p.diffused(0.36).log_prob(x).exp(), exact, rtol=1e-7, atol=0)
+
+
+@pytest.mark.parametrize("alpha_bar", [0.97, 0.36, 1e-4])
+def test_diffused_is_smoothed_in_other_units(alpha_bar):
+    """x_t/√ᾱ is x + σε with σ² = (1 − ᾱ)/ᾱ: densities by change of variables, scores by slope."""
+    x, root = points(LOPSIDED), alpha_bar**0.5
+    p = LOPSIDED.smoothed(((1 - alpha_bar) / alpha_bar) ** 0.5)
+    diffused = LOPSIDED.diffused(alpha_bar)
+    close = dict(rtol=1e-9, atol=1e-9)
+    log_prob = p.log_prob(x / root) - 2 * np.log(root)
+    torch.testing.assert_close(diffused.log_prob(x), log_prob, **close)
+    torch.testing.assert_close(diffused.score(x), p.score(x / root) / root, **close)
+
+
+def test_diffusing_twice_multiplies_what_is_left():
+    x = points(LOPSIDED)
+    twice, once = LOPSIDED.diffused(0.8).diffused(0.45), LOPSIDED.diffused(0.36)
+    torch.testing.assert_close(twice.score(x), once.score(x), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(twice.log_prob(x), once.log_prob(x), rtol=1e-10, atol=1e-10)
+
+
+def test_a_standard_normal_stays_itself_when_diffused():
+    p = gaussian(dim=3).diffused(0.3)
+    torch.testing.assert_close(p.covariances[0], torch.eye(3).double())
+    assert torch.equal(p.means, torch.zeros(1, 3).double())
 
 
 def normal(x, mean, sigma):

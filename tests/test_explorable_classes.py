@@ -1,27 +1,34 @@
 """The Python side of the explorables: traits, bundle, poster, and the module for notebooks."""
 
+import base64
 import html
 import io
 import json
 import re
 import shutil
 import subprocess
+import sys
 
+import numpy as np
 import pytest
 import torch
 import traitlets
 from PIL import Image
 
+from sbm_lite import experiments
 from sbm_lite.densities import GaussianMixture, ring, two_modes
 from sbm_lite.explorables import (
     EVERY,
     HERE,
+    Annealing,
     Denoise,
     EsmIsm,
     LangevinExplorable,
+    LearnedField,
     Partition,
     ScoreField,
     Slices,
+    ThreeNames,
     as_module,
     describe,
 )
@@ -50,7 +57,7 @@ def test_rounding_a_description_moves_no_score_by_a_thousandth():
 def test_repr_names_class_and_settings_and_repeats(cls):
     assert repr(cls()) == repr(cls())
     assert repr(cls()).startswith(cls.__name__ + "(")
-    assert "densities" not in repr(cls())
+    assert "densities" not in repr(cls()) and "layers" not in repr(cls())
 
 
 def test_settings_reach_repr_and_state():
@@ -61,12 +68,15 @@ def test_settings_reach_repr_and_state():
 @pytest.mark.parametrize(
     ("cls", "names"),
     [
+        (Annealing, "step_size first_sigma n_levels n_steps n_particles seed"),
         (Denoise, "densities density sigma probe_x probe_y n_draws seed"),
         (EsmIsm, "density theta n_draws seed"),
         (LangevinExplorable, "densities density step_size n_particles noise metropolis seed"),
+        (LearnedField, "layers show sigma probe_x probe_y"),
         (Partition, "separation tilt offset dim proposal_std n_draws seed"),
         (ScoreField, "densities density sigma beta offset probe_x probe_y"),
         (Slices, "dim coupling law seed"),
+        (ThreeNames, "t probe_x probe_y sampler n_calls n_draws seed"),
     ],
 )
 def test_state_is_what_the_reader_sets(cls, names):
@@ -128,10 +138,43 @@ def test_poster_shows_the_settings():
     assert ScoreField(sigma=2.0).poster() != ScoreField().poster()
     assert EsmIsm(density="exponential").poster() != EsmIsm().poster()
     assert Partition(offset=1.0).poster() != Partition().poster()
+    assert ThreeNames(t=600).poster() != ThreeNames().poster()
+
+
+def test_posters_of_chapter_7_show_the_settings():
+    changes = [{}, {"first_sigma": 1.0}, {"n_levels": 1}, {"step_size": 1.0}, {"n_steps": 10}]
+    assert len({Annealing(**change).poster() for change in changes}) == len(changes)
+    changes = [{}, {"sigma": 2.0}, {"probe_x": 4.0}, {"show": "error"}]
+    posters = {LearnedField(**change).poster() for change in changes}
+    assert len(posters) == len(changes) and max(map(len, posters)) <= 50_000
+
+
+def test_alt_tells_which_map_is_shown():
+    assert "shades of red" in LearnedField(show="error").alt != LearnedField().alt
+
+
+def test_layers_are_the_weights_of_the_network_that_ships():
+    net, told = experiments.pretrained("ncsn_two_modes"), LearnedField().layers
+    assert [(layer["n_in"], layer["n_out"]) for layer in told] == [(3, 128), (128, 128), (128, 2)]
+    for layer, linear in zip(told, net.body[::2], strict=True):
+        values = np.frombuffer(base64.b64decode(layer["data"]), "<f4")
+        weights, biases = np.split(values, [layer["n_in"] * layer["n_out"]])
+        assert np.array_equal(weights.reshape(layer["n_out"], -1), linear.weight)
+        assert np.array_equal(biases, linear.bias)
+
+
+def test_the_network_is_read_when_it_is_needed_and_not_before():
+    look = "import sys, sbm_lite.explorables; sys.exit('sbm_lite.experiments' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", look], check=False).returncode == 0
 
 
 def test_poster_of_an_exploding_chain_is_still_drawn():
     assert LangevinExplorable(step_size=6.0).poster()
+
+
+def test_poster_at_the_ends_of_the_diffusion():
+    at_rest = {"probe_x": 0.0, "probe_y": 0.0}  # at t = 1000 the arrows are shorter than the ring
+    assert ThreeNames(t=1).poster() and ThreeNames(t=1000, **at_rest).poster()
 
 
 def test_poster_leaves_the_global_stream_alone():

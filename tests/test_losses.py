@@ -8,7 +8,8 @@ import torch
 from sbm_lite import losses
 from sbm_lite.densities import GaussianMixture, gaussian
 from sbm_lite.diagnostics import standard_error
-from sbm_lite.noise import Gaussian, Laplace, Mixture
+from sbm_lite.networks import DdpmScore
+from sbm_lite.noise import Gaussian, Laplace, Mixture, alpha_bars, linear_betas, vp_score
 from sbm_lite.runtime import generator
 
 LOPSIDED = GaussianMixture(
@@ -126,6 +127,64 @@ def test_a_level_may_be_a_number_a_tensor_or_a_list(loss):
         assert torch.equal(of(same), of(0.5))
 
 
+BARS = alpha_bars(linear_betas(20, 0.01, 0.4))
+STEPS = torch.tensor([1, 20, 7, 7, 2, 19, 12])
+
+
+def told_step(x, t):
+    """A field on ℝ⁴ that depends on its step."""
+    return field(x) / (1 + torch.as_tensor(t, dtype=x.dtype).expand(len(x))[:, None])
+
+
+def diffused(x, epsilon, bar):
+    return bar**0.5 * x + (1 - bar) ** 0.5 * epsilon
+
+
+@pytest.mark.parametrize("t", [STEPS, torch.full((7,), 5)], ids=["one each", "one step"])
+def test_ddpm_simple_is_its_formula_and_tells_the_network_its_step(t):
+    x, epsilon = normals(), normals(seed=1)
+    bars = [float(BARS[step - 1]) for step in t.tolist()]
+    s = torch.cat(
+        [
+            told_step(diffused(x[n : n + 1], epsilon[n : n + 1], bars[n]), int(t[n]))
+            for n in range(7)
+        ]
+    )
+    by_hand = per_point(lambda n, i: 0.5 * ((1 - bars[n]) ** 0.5 * s[n, i] + epsilon[n, i]) ** 2)
+    torch.testing.assert_close(losses.ddpm_simple(told_step, x, epsilon, t, BARS), by_hand, **EXACT)
+
+
+def test_ddpm_simple_is_half_the_squared_error_of_the_predicted_noise():
+    predict = lambda x, t: torch.sin(x) * (1 + t[:, None])  # noqa: E731
+    x, epsilon = normals(), normals(seed=1)
+    bars = BARS[STEPS - 1]
+    seen = torch.stack([diffused(x[n], epsilon[n], bars[n]) for n in range(7)])
+    by_hand = per_point(
+        lambda n, i: (epsilon[n, i] - torch.sin(seen[n, i]) * (1 + float(STEPS[n]))) ** 2 / 2
+    )
+    ours = losses.ddpm_simple(DdpmScore(predict, BARS), x, epsilon, STEPS, BARS)
+    torch.testing.assert_close(ours, by_hand, **EXACT)
+
+
+def test_ddpm_simple_is_ncsn_in_other_coordinates():
+    """x_t/√ᾱ_t = x + σε: with one score in both, the two losses are one number per point."""
+    told = lambda x, sigma: field(x) / (1 + sigma[:, None])  # noqa: E731
+    x, epsilon = normals(), normals(seed=1)
+    sigmas = torch.tensor([((1 - b) / b) ** 0.5 for b in BARS[STEPS - 1]], dtype=torch.float64)
+    torch.testing.assert_close(
+        losses.ddpm_simple(vp_score(told, BARS), x, epsilon, STEPS, BARS),
+        losses.ncsn(told, x, epsilon, sigmas),
+        **EXACT,
+    )
+
+
+def test_a_step_may_be_a_number_or_a_tensor():
+    x, epsilon = normals(), normals(seed=1)
+    of = lambda t: losses.ddpm_simple(told_step, x, epsilon, t, BARS)  # noqa: E731
+    for same in (torch.tensor(5), torch.full((7,), 5)):
+        torch.testing.assert_close(of(same), of(5), rtol=1e-14, atol=0)
+
+
 def test_dsm_is_esm_with_the_target_of_the_gaussian_kernel():
     x, epsilon, kernel = normals(), normals(seed=1), Gaussian(0.3)
     x_noisy = x + 0.3 * epsilon
@@ -140,6 +199,7 @@ def test_losses_of_a_linear_score_worked_out_on_paper(a):
     x, v, d, sigma = normals(), normals(seed=1), 4, 0.3
     xx, vv, xv = (x * x).sum(1), (v * v).sum(1), (x * v).sum(1)
     pull = 1 / sigma - a * sigma
+    bars, left, back = torch.tensor([0.36], dtype=torch.float64), 1 - 0.64 * a, 0.48 * a
     paper = {
         losses.esm(s, x, -x): (1 - a) ** 2 * xx / 2,
         losses.ism(s, x): -a * d + a**2 * xx / 2,
@@ -147,6 +207,11 @@ def test_losses_of_a_linear_score_worked_out_on_paper(a):
         losses.ssm_vr(s, x, v): -a * vv + a**2 * xx / 2,
         losses.ssm_fd(s, x, v, 0.5): -a * vv + a**2 * xx / 2,
         losses.dsm(s, x, v, sigma): (a**2 * xx - 2 * a * pull * xv + pull**2 * vv) / 2,
+        # ᾱ = 0.36: √(1 − ᾱ) s + ε = left ε − back x
+        losses.ddpm_simple(lambda x, t: s(x), x, v, 1, bars): (
+            back**2 * xx - 2 * left * back * xv + left**2 * vv
+        )
+        / 2,
     }
     for ours, by_hand in paper.items():
         torch.testing.assert_close(ours, by_hand, **EXACT)
@@ -236,6 +301,12 @@ MINIMA = {  # d → loss(score), place of the minimum
         lambda s: losses.ncsn(lambda x, _: s(x), normals(N, d), normals(N, d, 1), SIGMA),
         1 / (1 + SIGMA**2),
     ),
+    "ddpm_simple": lambda d: (  # data of variance 1 keep it
+        lambda s: losses.ddpm_simple(
+            lambda x, _: s(x), normals(N, d), normals(N, d, 1), STEPS.repeat(N // 7 + 1)[:N], BARS
+        ),
+        1,
+    ),
 }
 
 
@@ -294,6 +365,10 @@ TILTED = {  # truth, loss(score)
             + torch.tensor([0.3, 1.2, 0.3, 1.2]).double()[:, None, None] ** 2 * torch.eye(2),
         ),
         lambda s: losses.esm(s, *noisy(Mixture([0.4, 0.6], [0.3, 1.2]))),
+    ),
+    "ddpm_simple": (
+        LOPSIDED.diffused(float(BARS[6])),
+        lambda s: losses.ddpm_simple(lambda x, t: s(x), X, normals(N, 2, 1), 7, BARS),
     ),
 }
 
@@ -364,6 +439,9 @@ def per_loss(make):
         "ssm_fd": lambda theta: losses.ssm_fd(make(theta), x, v, 0.1),
         "dsm": lambda theta: losses.dsm(make(theta), x, v, 0.3),
         "ncsn": lambda theta: losses.ncsn(lambda x, _: make(theta)(x), x, v, 0.3),
+        "ddpm_simple": lambda theta: losses.ddpm_simple(
+            lambda x, _: make(theta)(x), x, v, STEPS, BARS
+        ),
     }
 
 
@@ -407,6 +485,7 @@ def test_each_point_has_its_own_value():
         lambda x, v: losses.ssm_fd(field, x, v, 0.1),
         lambda x, v: losses.dsm(field, x, v, 0.3),
         lambda x, v: losses.ncsn(lambda x, _: field(x), x, v, 0.3),
+        lambda x, v: losses.ddpm_simple(told_step, x, v, 7, BARS),
     ):
         alone = torch.cat([loss(x[n : n + 1], v[n : n + 1]) for n in range(7)])
         torch.testing.assert_close(loss(x, v), alone, **EXACT)

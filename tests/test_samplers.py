@@ -6,8 +6,17 @@ import scipy.integrate
 import torch
 
 from sbm_lite.densities import GaussianMixture, gaussian, two_modes
+from sbm_lite.noise import alpha_bars, linear_betas
 from sbm_lite.runtime import generator
-from sbm_lite.samplers import langevin, langevin_path, langevin_step, mala
+from sbm_lite.samplers import (
+    ancestral,
+    annealed_langevin,
+    ddim,
+    langevin,
+    langevin_path,
+    langevin_step,
+    mala,
+)
 
 LOPSIDED = GaussianMixture(
     [0.3, 0.7], [[-1.0, 0.0], [1.0, 0.5]], [[[0.5, 0.2], [0.2, 0.4]], [[1.2, -0.3], [-0.3, 0.8]]]
@@ -210,3 +219,282 @@ def test_a_hopeless_chain_is_stopped_early():
             generator=generator(19),
         )
     assert len(calls) <= 100
+
+
+# Annealed Langevin dynamics
+
+SIGMAS = [4.0, 1.5, 0.5]
+
+
+def of_levels(x, sigma):
+    """The exact score of LOPSIDED after noise of one level."""
+    return LOPSIDED.smoothed(sigma).score(x)
+
+
+def test_annealed_langevin_is_langevin_at_one_level_after_the_other():
+    """The step of a level is η σ²/σ_L²: with η = 0.1 here 6.4, 0.9 and 0.1."""
+    x, rng = start(), generator(20)
+    for sigma, eta in ((4.0, 6.4), (1.5, 0.9), (0.5, 0.1)):
+        for _ in range(3):
+            x = langevin_step(x, of_levels(x, sigma), normals(*x.shape, rng), eta)
+    measured = annealed_langevin(
+        of_levels, start(), torch.tensor(SIGMAS), step_size=0.1, n_steps=3, generator=generator(20)
+    )
+    torch.testing.assert_close(measured, x, rtol=1e-11, atol=1e-11)
+
+
+def test_levels_are_visited_from_the_largest_down_as_often_as_asked():
+    told = []
+    score = lambda x, sigma: told.append(sigma) or -x  # noqa: E731
+    annealed_langevin(score, start(), torch.tensor(SIGMAS), step_size=0.01, n_steps=2)
+    assert told == [4.0, 4.0, 1.5, 1.5, 0.5, 0.5]
+
+
+def test_annealing_at_one_level_is_langevin():
+    options = dict(step_size=0.2, n_steps=7)
+    plain = langevin(LOPSIDED.score, start(), generator=generator(21), **options)
+    annealed = annealed_langevin(
+        lambda x, sigma: LOPSIDED.score(x),
+        start(),
+        torch.tensor([3.0]),
+        generator=generator(21),
+        **options,
+    )
+    assert torch.equal(annealed, plain)
+
+
+def test_annealing_a_gaussian_follows_its_variance_step_by_step():
+    """On N(0, λ) every step is linear: V ← (1 − η_i/2v_i)² V + η_i, with v_i = λ + σ_i²."""
+    n, variance, lam = 50_000, 9.0, 0.25
+    for sigma in SIGMAS:
+        eta = 0.3 * sigma**2 / 0.25
+        for _ in range(4):
+            variance = (1 - eta / (2 * (lam + sigma**2))) ** 2 * variance + eta
+    x = annealed_langevin(
+        lambda x, sigma: -x / (lam + sigma**2),
+        3 * start(n, 1),
+        torch.tensor(SIGMAS),
+        step_size=0.3,
+        n_steps=4,
+        generator=generator(22),
+    )
+    assert abs(x.var() - variance) < 4.5 * variance * (2 / n) ** 0.5
+    assert abs(variance - 0.5) > 0.05  # not λ + σ_L²: the recursion says more than the target
+
+
+def test_annealing_finds_the_weights_that_langevin_alone_does_not():
+    """From the middle, past a valley that plain chains do not cross in as many steps."""
+    p = GaussianMixture.isotropic([0.2, 0.8], [[-4.0, -4.0], [4.0, 4.0]], 0.5)
+    x0 = 8 * torch.rand(1000, 2, generator=generator(23), dtype=torch.float64) - 4
+    ladder = torch.logspace(1, -1, 10, dtype=torch.float64)
+    annealed = annealed_langevin(
+        lambda x, sigma: p.smoothed(sigma).score(x),
+        x0,
+        ladder,
+        step_size=0.01,
+        n_steps=20,
+        generator=generator(24),
+    )
+    plain = langevin(p.score, x0, step_size=0.01, n_steps=200, generator=generator(24))
+    share = lambda x: float((x.sum(1) > 0).double().mean())  # noqa: E731
+    assert abs(share(plain) - 0.5) < 0.1 and abs(share(annealed) - 0.8) < 0.1
+
+
+def test_a_level_at_which_the_chain_diverges_is_named():
+    """Data at a point: a step of η shrinks x by 1 − η/2σ_L², and η = 5 σ_L² stretches it."""
+    words = r"diverged at sigma = 10: try a step_size, now 5, below 4, 4 times the square of the la"
+    with pytest.raises(FloatingPointError, match=words):
+        annealed_langevin(
+            lambda x, sigma: -x / sigma**2,
+            start(),
+            torch.tensor([10.0, 1.0]),
+            step_size=5,
+            n_steps=100,
+        )
+    late = lambda x, sigma: -x if sigma > 2 else x * torch.nan  # noqa: E731
+    with pytest.raises(FloatingPointError, match=r"diverged at sigma = 1\.5: .* below 1, 4 times"):
+        annealed_langevin(late, start(), torch.tensor(SIGMAS), step_size=0.01, n_steps=2)
+
+
+# The reverse chains of DDPM
+
+BARS = alpha_bars(linear_betas(20, 0.01, 0.4))
+TIMES = {"every step": None, "strided": torch.tensor([20, 13, 12, 5, 1]), "one": torch.tensor([20])}
+each_times = pytest.mark.parametrize("times", TIMES.values(), ids=TIMES)
+
+
+def visited(times):
+    """The pairs (ᾱ_t, ᾱ_u, t) of a chain, from the last step to ᾱ_0 = 1."""
+    bars, steps = [1.0, *BARS.tolist()], [*(range(20, 0, -1) if times is None else times.tolist())]
+    return [(bars[t], bars[u], t) for t, u in zip(steps, [*steps[1:], 0], strict=True)]
+
+
+def of_steps(x, t):
+    """The exact score of LOPSIDED after t steps of noise; all points are at one step."""
+    bar = float(BARS[int(t[0]) - 1])
+    covariances = bar * LOPSIDED.covariances + (1 - bar) * torch.eye(2).double()
+    return GaussianMixture(LOPSIDED.weights, bar**0.5 * LOPSIDED.means, covariances).score(x)
+
+
+def clean_from(x, bar):
+    """E[x₀ | x_t] of LOPSIDED by Bayes, point by point."""
+    sigma = ((1 - bar) / bar) ** 0.5
+    posteriors = [LOPSIDED.posterior(row / bar**0.5, sigma) for row in x]
+    return torch.stack([p.weights @ p.means for p in posteriors])
+
+
+@each_times
+def test_ancestral_draws_from_the_posterior_at_the_clean_point_it_expects(times):
+    """q(x_u | x_t, x₀) is a product of two Gaussians; x₀ is the posterior's mean, from Bayes.
+
+    Known are x_u ~ N(√ᾱ_u x₀, 1 − ᾱ_u) and x_t ~ N(√α x_u, 1 − α) with α = ᾱ_t/ᾱ_u.
+    """
+    x, rng = start(5), generator(25)
+    for bar, before, _ in visited(times):
+        alpha, clean = bar / before, clean_from(x, bar)
+        z = torch.randn(5, 2, generator=rng, dtype=torch.float64)
+        if before == 1:
+            x = clean
+        else:
+            precision = 1 / (1 - before) + alpha / (1 - alpha)
+            pull = before**0.5 * clean / (1 - before) + alpha**0.5 * x / (1 - alpha)
+            x = pull / precision + z / precision**0.5
+    measured = ancestral(of_steps, start(5), BARS, times=times, generator=generator(25))
+    torch.testing.assert_close(measured, x, rtol=1e-8, atol=1e-8)
+
+
+@each_times
+@pytest.mark.parametrize("data", [0.01, 1.0, 4.0])
+def test_ancestral_on_gaussian_data_has_the_variance_of_its_recursion(data, times):
+    """V_u = (1 − β/v_t)²/α V_t + β̃ with v_t = ᾱ_t s² + 1 − ᾱ_t, from V_T = 1."""
+    n, variance = 20_000, 1.0
+    for bar, before, _ in visited(times):
+        v, alpha = bar * data + 1 - bar, bar / before
+        tilde = (1 - alpha) * (1 - before) / (1 - bar)
+        variance = (1 - (1 - alpha) / v) ** 2 / alpha * variance + tilde
+    score = lambda x, t: -x / (BARS[t - 1, None] * data + 1 - BARS[t - 1, None])  # noqa: E731
+    x = ancestral(score, start(n, 1, 26), BARS, times=times, generator=generator(27))
+    assert abs(x.var() - variance) < 4.5 * variance * (2 / n) ** 0.5
+    assert abs(x.mean()) < 4.5 * (variance / n) ** 0.5
+
+
+def test_ancestral_on_gaussian_data_at_the_published_schedule():
+    """The linear schedule leaves 0.00928 of a variance of 0.01; noise of variance β, 0.01015."""
+    bars = alpha_bars(linear_betas())
+    score = lambda x, t: -x / (bars[t[0] - 1] * 0.01 + 1 - bars[t[0] - 1])  # noqa: E731
+    x = ancestral(score, start(6000, 1, 28), bars, generator=generator(29))
+    error = 0.00928 * (2 / 6000) ** 0.5
+    assert abs(x.var() - 0.00928) < 4.5 * error + 5e-6 < 0.01015 - 0.00928
+
+
+@each_times
+@pytest.mark.parametrize("walk", [ancestral, ddim])
+def test_data_at_one_point_are_found_exactly(walk, times):
+    """The last step goes to the expected clean point itself, and adds nothing."""
+    here = torch.tensor([[0.7, -1.1]]).double()
+
+    def score(x, t):
+        bar = BARS[t - 1, None]
+        return -(x - bar.sqrt() * here) / (1 - bar)
+
+    x = walk(score, start(), BARS, times=times)
+    torch.testing.assert_close(x, here.expand(200, 2), rtol=1e-12, atol=1e-12)
+
+
+@each_times
+@pytest.mark.parametrize("walk", [ancestral, ddim])
+def test_the_score_is_told_the_step_of_every_point_from_the_last_to_the_first(walk, times):
+    told = []
+    walk(lambda x, t: told.append(t) or -x, start(5), BARS, times=times)
+    steps = [t for _, _, t in visited(times)]
+    assert [t.tolist() for t in told] == [[t] * 5 for t in steps]
+    assert steps[0] == 20 and all(t.dtype == torch.int64 for t in told)
+
+
+@pytest.mark.parametrize("walk", [ancestral, ddim])
+def test_a_strided_chain_is_the_chain_of_a_coarser_schedule(walk):
+    times = torch.tensor([20, 13, 12, 5, 1])
+    coarse = BARS[times.flip(0) - 1]
+    options = {} if walk is ddim else dict(generator=generator(30))
+    strided = walk(of_steps, start(), BARS, times=times, **options)
+    options = {} if walk is ddim else dict(generator=generator(30))
+    renamed = lambda x, t: of_steps(x, times.flip(0)[t - 1])  # noqa: E731
+    torch.testing.assert_close(strided, walk(renamed, start(), coarse, **options))
+
+
+@pytest.mark.parametrize("walk", [ancestral, ddim])
+def test_times_may_start_below_the_last_step_and_be_a_list(walk):
+    told = []
+    walk(lambda x, t: told.append(int(t[0])) or -x, start(5), BARS, times=[9, 4])
+    assert told == [9, 4]
+
+
+def test_noise_of_the_reverse_chain_has_the_variance_of_the_posterior():
+    """One step from one point to many: mean and variance β̃, in both coordinates, uncorrelated."""
+    n, here = 50_000, torch.tensor([[0.7, -1.1]]).double()
+    told = []
+
+    def score(x, t):
+        told.append(x)
+        return torch.zeros_like(x)
+
+    times = torch.tensor([20, 12])
+    ancestral(score, here.expand(n, 2), BARS, times=times, generator=generator(31))
+    bar, before = float(BARS[19]), float(BARS[11])
+    tilde = (1 - bar / before) * (1 - before) / (1 - bar)
+    mean = here / (bar / before) ** 0.5
+    assert ((told[1].mean(0) - mean).abs() < 4.5 * (tilde / n) ** 0.5).all()
+    error = 4.5 * tilde * (2 / n) ** 0.5
+    assert ((torch.cov(told[1].T) - tilde * torch.eye(2)).abs() < error).all()
+
+
+@each_times
+def test_ddim_moves_the_noise_down_a_straight_line_in_the_units_of_the_data(times):
+    """y = x/√ᾱ and σ = √((1 − ᾱ)/ᾱ): one Euler step of dy/dσ = ε̂ each, whatever the data."""
+    y = start(5) / float(BARS[-1]) ** 0.5
+    for bar, before, _ in visited(times):
+        sigma, lower = ((1 - bar) / bar) ** 0.5, ((1 - before) / before) ** 0.5
+        epsilon = (y - clean_from(y * bar**0.5, bar)) / sigma
+        y = y + (lower - sigma) * epsilon
+    measured = ddim(of_steps, start(5), BARS, times=times)
+    torch.testing.assert_close(measured, y, rtol=1e-8, atol=1e-8)
+
+
+@each_times
+@pytest.mark.parametrize("std", [0.1, 1.0, 2.0])
+def test_ddim_on_gaussian_data_turns_a_point_by_known_angles(std, times):
+    """On N(0, s²) x_u = x_t (√(ᾱ_u ᾱ_t) s² + √((1 − ᾱ_u)(1 − ᾱ_t)))/v_t, a cosine when s = 1."""
+    x, factor = start(), 1.0
+    for bar, before, _ in visited(times):
+        v = bar * std**2 + 1 - bar
+        share = (bar * before) ** 0.5 * std**2 + ((1 - bar) * (1 - before)) ** 0.5
+        factor *= share / v
+        if std == 1:
+            turn = np.arccos(bar**0.5) - np.arccos(before**0.5)
+            assert share / v == pytest.approx(np.cos(turn), rel=1e-12)
+    score = lambda x, t: -x / (BARS[t - 1, None] * std**2 + 1 - BARS[t - 1, None])  # noqa: E731
+    measured = ddim(score, x, BARS, times=times)
+    torch.testing.assert_close(measured, factor * x, rtol=1e-10, atol=1e-10)
+
+
+def test_ddim_in_many_steps_ends_at_the_spread_of_the_data():
+    """The flow takes x to x s/√v_T; 1,000 steps of Euler come within a per cent of it."""
+    bars = alpha_bars(linear_betas())
+    score = lambda x, t: -x / (bars[t - 1, None] * 4 + 1 - bars[t - 1, None])  # noqa: E731
+    x = start(5)
+    ratio = ddim(score, x, bars) / x
+    flow = 2 / float(bars[-1] * 4 + 1 - bars[-1]) ** 0.5
+    assert ((ratio - flow).abs() < 0.01 * flow).all()
+
+
+@pytest.mark.parametrize("walk", [ancestral, ddim])
+def test_reverse_chains_build_no_graph(walk):
+    scale, x = torch.tensor(1.0, requires_grad=True), start(5).requires_grad_()
+    end = walk(lambda x, t: -scale * x, x, BARS)
+    assert not end.requires_grad and scale.grad is None and x.grad is None
+
+
+@pytest.mark.parametrize("walk", [ancestral, ddim])
+def test_a_reverse_chain_that_ends_in_nan_does_not_pass_silently(walk):
+    with pytest.raises(FloatingPointError, match="the reverse chain diverged"):
+        walk(lambda x, t: x * torch.nan, start(5), BARS)

@@ -41,6 +41,26 @@ def mala(x=X, step_size=0.1, n_steps=3, log_prob=P.log_prob):
     return samplers.mala(log_prob, x, step_size=step_size, n_steps=n_steps)
 
 
+BARS = torch.tensor([0.9, 0.5, 0.1])
+
+
+def annealed(x=X, sigmas=(2.0, 1.0), step_size=0.1, n_steps=2, generator=None):
+    options = dict(step_size=step_size, n_steps=n_steps, generator=generator)
+    return samplers.annealed_langevin(stay, x, sigmas, **options)
+
+
+def ancestral(x=X, bars=BARS, times=None, score=lambda x, t: -x, generator=None):
+    return samplers.ancestral(score, x, bars, times=times, generator=generator)
+
+
+def ddim(x=X, bars=BARS, times=None, score=lambda x, t: -x):
+    return samplers.ddim(score, x, bars, times=times)
+
+
+def simple(x=X, epsilon=X, t=1, bars=BARS, score=lambda x, t: -x):
+    return losses.ddpm_simple(score, x, epsilon, t, bars)
+
+
 def stay(x, sigma=None):
     return -x
 
@@ -52,6 +72,8 @@ def dsm(x=X, epsilon=X, sigma=0.5):
 RNG = runtime.generator(0)
 KERNEL = noise.Mixture([0.3, 0.7], [0.2, 1.0])
 NUMBER = "must be a finite number > 0, got "
+STEP = "t must be a whole number or a tensor of them, got "
+FALLING = r"alpha_bars must be strictly decreasing within \(0, 1\)"
 SHAPE = r"x must have shape \(n, d\), n and d at least 1, got "
 BAD = {
     # points
@@ -426,6 +448,307 @@ BAD = {
         ValueError,
         r"s and x must have the same shape, got \(1, 2\) and \(3, 2\)",
     ),
+    # ladders
+    "a ladder that climbs": (
+        lambda: annealed(sigmas=torch.tensor([1.0, 2.0])),
+        ValueError,
+        r"sigmas must be > 0 and strictly decreasing, got \[1\.0, 2\.0\]",
+    ),
+    "a ladder with a landing": (
+        lambda: annealed(sigmas=[2.0, 1.0, 1.0]),
+        ValueError,
+        "sigmas must be > 0 and strictly decreasing",
+    ),
+    "a ladder to the ground": (
+        lambda: annealed(sigmas=[1.0, 0.0]),
+        ValueError,
+        r"sigmas must be > 0 and strictly decreasing, got \[1\.0, 0\.0\]",
+    ),
+    "a ladder from ∞": (
+        lambda: annealed(sigmas=[torch.inf, 1.0]),
+        ValueError,
+        "sigmas must be fin",
+    ),
+    "a ladder of NaN": (
+        lambda: annealed(sigmas=[1.0, torch.nan]),
+        ValueError,
+        "sigmas must be fin",
+    ),
+    "a ladder without rungs": (
+        lambda: annealed(sigmas=[]),
+        ValueError,
+        r"sigmas must have shape \(L,\), L at least 1, got \(0,\)",
+    ),
+    "a ladder in a table": (
+        lambda: annealed(sigmas=torch.ones(2, 1)),
+        ValueError,
+        r"sigmas must have shape \(L,\), L at least 1, got \(2, 1\)",
+    ),
+    "one number for a ladder": (
+        lambda: annealed(sigmas=1.0),
+        ValueError,
+        r"sigmas must have shape \(L,\), L at least 1, got \(\)",
+    ),
+    "a ladder in words": (
+        lambda: annealed(sigmas="steep"),
+        TypeError,
+        "sigmas must be a list or tensor of numbers, got 'steep'",
+    ),
+    "annealing at NaN": (lambda: annealed(NAN), ValueError, "x must be finite"),
+    "annealing at NaN from a stream": (
+        lambda: annealed(NAN, generator=RNG),
+        ValueError,
+        "x must be finite",
+    ),
+    "annealing by 0": (lambda: annealed(step_size=0), ValueError, "step_size " + NUMBER + "0"),
+    "annealing by words": (
+        lambda: annealed(step_size="small"),
+        TypeError,
+        "step_size must be one number, got 'small'",
+    ),
+    "annealing without steps": (
+        lambda: annealed(n_steps=0),
+        ValueError,
+        "n_steps must be at least 1, got 0",
+    ),
+    "annealing a narrow score": (
+        lambda: samplers.annealed_langevin(
+            lambda x, sigma: x[:, :1], X, [1.0], step_size=0.1, n_steps=1
+        ),
+        ValueError,
+        r"s and x must have the same shape, got \(3, 1\) and \(3, 2\)",
+    ),
+    "geometric and rising": (
+        lambda: noise.geometric_sigmas(1.0, 2.0, 5),
+        ValueError,
+        r"a ladder needs n >= 2 and last < first, got n = 5, 1\.0 to 2\.0",
+    ),
+    "geometric and flat": (
+        lambda: noise.geometric_sigmas(1.0, 1.0, 5),
+        ValueError,
+        "a ladder needs n >= 2 and last < first",
+    ),
+    "geometric of one": (
+        lambda: noise.geometric_sigmas(2.0, 1.0, 1),
+        ValueError,
+        "a ladder needs n >= 2 and last < first, got n = 1",
+    ),
+    "geometric to 0": (lambda: noise.geometric_sigmas(1.0, 0.0, 5), ValueError, "last " + NUMBER),
+    "geometric from ∞": (
+        lambda: noise.geometric_sigmas(float("inf"), 1.0, 5),
+        ValueError,
+        "first " + NUMBER,
+    ),
+    "geometric by halves": (
+        lambda: noise.geometric_sigmas(2.0, 1.0, 2.5),
+        TypeError,
+        "n must be a whole number, got float",
+    ),
+    # schedules
+    "no betas": (lambda: noise.linear_betas(0), ValueError, "n must be at least 1, got 0"),
+    "half a beta": (lambda: noise.cosine_betas(0.5), TypeError, "n must be a whole number"),
+    "a list of betas": (
+        lambda: noise.alpha_bars([0.1, 0.2]),
+        TypeError,
+        r"betas must be a torch\.Tensor, got list",
+    ),
+    **{
+        f"betas, {what}": (
+            lambda betas=betas: noise.alpha_bars(torch.tensor(betas)),
+            ValueError,
+            r"betas must have shape \(T,\) and lie within \(0, 1\)",
+        )
+        for what, betas in {
+            "one of 0": [0.1, 0.0],
+            "one of 1": [1.0, 0.1],
+            "one below 0": [0.1, -0.1],
+            "one of NaN": [0.1, torch.nan],
+            "a table": [[0.1, 0.2]],
+            "none": [],
+        }.items()
+    },
+    **{
+        f"alpha_bars of {name}, {what}": (
+            lambda call=call, bars=bars: call(torch.tensor(bars)),
+            ValueError,
+            words,
+        )
+        for name, call in {
+            "ancestral": lambda bars: ancestral(bars=bars),
+            "ddim": lambda bars: ddim(bars=bars),
+            "ve_score": lambda bars: noise.ve_score(stay, bars),
+            "vp_score": lambda bars: noise.vp_score(stay, bars),
+            "DdpmScore": lambda bars: networks.DdpmScore(stay, bars),
+        }.items()
+        for what, bars, words in (
+            ("one of 1", [1.0, 0.5], FALLING),
+            ("one of 0", [0.5, 0.0], FALLING),
+            ("rising", [0.5, 0.9], FALLING),
+            ("level", [0.5, 0.5], FALLING),
+            ("NaN", [0.5, torch.nan], FALLING),
+            ("a table", [[0.9, 0.5]], r"alpha_bars must have shape \(T,\), got \(1, 2\)"),
+            ("none", [], r"alpha_bars must have shape \(T,\), got \(0,\)"),
+        )
+    },
+    "a schedule as a list": (
+        lambda: ancestral(bars=[0.9, 0.5]),
+        TypeError,
+        r"alpha_bars must be a torch\.Tensor, got list",
+    ),
+    # steps
+    **{
+        f"{name}, {what}": (lambda call=call, t=t: call(t), error, words)
+        for name, call in {
+            "alpha_bar_at": lambda t: noise.alpha_bar_at(BARS, t, X),
+            "ddpm_simple": lambda t: simple(t=t),
+            "vp_score": lambda t: noise.vp_score(stay, BARS)(X, t),
+            "DdpmScore": lambda t: networks.DdpmScore(stay, BARS)(X, t),
+        }.items()
+        for what, t, error, words in (
+            ("step 0", 0, ValueError, "t must be from 1 to 3, got 0 to 0"),
+            ("step −1", -1, ValueError, "t must be from 1 to 3, got -1 to -1"),
+            ("step T + 1", 4, ValueError, "t must be from 1 to 3, got 4 to 4"),
+            ("a step 0", torch.tensor([1, 0, 3]), ValueError, "t must be from 1 to 3, got 0 to 3"),
+            (
+                "a step T + 1",
+                torch.tensor([1, 4, 3]),
+                ValueError,
+                "t must be from 1 to 3, got 1 to",
+            ),
+            ("half a step", 1.5, TypeError, STEP + r"torch\.float32"),
+            ("a step of floats", torch.ones(3), TypeError, STEP + r"torch\.float32"),
+            ("a true step", True, TypeError, STEP + r"torch\.bool"),
+            ("a step in words", "first", TypeError, STEP + "'first'"),
+            ("no step", None, TypeError, STEP + "None"),
+            (
+                "too few steps",
+                torch.tensor([1, 2]),
+                ValueError,
+                r"t must be one number or have shape \(3,\), got \(2,\)",
+            ),
+            (
+                "steps as a column",
+                torch.ones(3, 1).long(),
+                ValueError,
+                r"t must be one number or have shape \(3,\), got \(3, 1\)",
+            ),
+        )
+    },
+    # reverse chains
+    **{
+        f"{name}, {what}": (lambda call=call, change=change: call(**change), error, words)
+        for name, call in {"ancestral": ancestral, "ddim": ddim}.items()
+        for what, change, error, words in (
+            (
+                "times that rise",
+                dict(times=torch.tensor([1, 3])),
+                ValueError,
+                r"times must be strictly decreasing, got \[1, 3\]",
+            ),
+            (
+                "a time twice",
+                dict(times=[3, 3, 1]),
+                ValueError,
+                r"times must be strictly decreasing, got \[3, 3, 1\]",
+            ),
+            (
+                "no times",
+                dict(times=[]),
+                ValueError,
+                r"times must be strictly decreasing, got \[\]",
+            ),
+            (
+                "times in a table",
+                dict(times=[[3, 1]]),
+                ValueError,
+                "times must be strictly decreasing",
+            ),
+            ("time 0", dict(times=[3, 0]), ValueError, "t must be from 1 to 3, got 0 to 0"),
+            ("time T + 1", dict(times=[4, 1]), ValueError, "t must be from 1 to 3, got 4 to 4"),
+            ("times of floats", dict(times=[3.0, 1.0]), TypeError, STEP),
+            ("from NaN", dict(x=NAN), ValueError, "x must be finite"),
+            ("from a list", dict(x=[[0.0]]), TypeError, r"x must be a torch\.Tensor .* got list"),
+            ("from integers", dict(x=X.long()), TypeError, "x must have a floating dtype"),
+            ("from one axis", dict(x=X[0]), ValueError, SHAPE + r"\(2,\)"),
+            (
+                "a narrow score",
+                dict(score=lambda x, t: x[:, :1]),
+                ValueError,
+                r"score\(x, t\) and x must have the same shape, got \(3, 1\) and \(3, 2\)",
+            ),
+        )
+    },
+    "ancestral from NaN and a stream": (
+        lambda: ancestral(NAN, generator=RNG),
+        ValueError,
+        "x must be finite",
+    ),
+    "ancestral from a list and a stream": (
+        lambda: ancestral([[0.0]], generator=RNG),
+        TypeError,
+        r"x must be a torch\.Tensor .* got list",
+    ),
+    # the simple loss
+    "short noise for ddpm_simple": (
+        lambda: simple(epsilon=X[:1]),
+        ValueError,
+        r"epsilon and x must have the same shape, got \(1, 2\) and \(3, 2\)",
+    ),
+    "noise of NaN for ddpm_simple": (
+        lambda: simple(X[:1], NAN),
+        ValueError,
+        "epsilon must be finite",
+    ),
+    "ddpm_simple at NaN": (lambda: simple(NAN, X[:1]), ValueError, "x must be finite"),
+    "a narrow score for ddpm_simple": (
+        lambda: simple(score=lambda x, t: x[:, :1]),
+        ValueError,
+        r"score\(x\) and x must have the same shape, got \(3, 1\) and \(3, 2\)",
+    ),
+    # alpha_bar and v
+    **{
+        f"{name}, {what}": (lambda call=call, bar=bar: call(bar), ValueError, words)
+        for name, call in {
+            "v_from_epsilon": lambda bar: noise.v_from_epsilon(X, X, bar),
+            "epsilon_from_v": lambda bar: noise.epsilon_from_v(X, X, bar),
+        }.items()
+        for what, bar, words in (
+            ("alpha_bar 1", 1.0, r"alpha_bar must be below 1, got 1\.0"),
+            ("alpha_bar 2", 2, r"alpha_bar must be below 1, got 2\.0"),
+            ("alpha_bar 0", 0.0, "alpha_bar " + NUMBER + r"0\.0"),
+            ("an alpha_bar of 1", [0.5, 1.0, 0.1], r"alpha_bar must be below 1, got 1\.0"),
+            ("an alpha_bar below 0", [0.5, -1.0, 0.1], "alpha_bar must be > 0 everywhere"),
+            ("too few alpha_bars", torch.ones(2), r"alpha_bar must be one number or have shape"),
+        )
+    },
+    "diffused by nothing": (
+        lambda: P.diffused(1.0),
+        ValueError,
+        r"alpha_bar must be below 1, got 1",
+    ),
+    "diffused by everything": (lambda: P.diffused(0.0), ValueError, "alpha_bar " + NUMBER),
+    "diffused beyond": (
+        lambda: P.diffused(1.5),
+        ValueError,
+        r"alpha_bar must be below 1, got 1\.5",
+    ),
+    "v of another epsilon": (
+        lambda: noise.v_from_epsilon(X, X[:1], 0.5),
+        ValueError,
+        r"epsilon and x must have the same shape, got \(1, 2\) and \(3, 2\)",
+    ),
+    "epsilon of another v": (
+        lambda: noise.epsilon_from_v(X, X[:1], 0.5),
+        ValueError,
+        r"v and x must have the same shape, got \(1, 2\) and \(3, 2\)",
+    ),
+    "v at NaN": (lambda: noise.v_from_epsilon(NAN, NAN, 0.5), ValueError, "x must be finite"),
+    "epsilon at NaN": (lambda: noise.epsilon_from_v(NAN, NAN, 0.5), ValueError, "x must be finite"),
+    "a level of 0 in other coordinates": (
+        lambda: noise.ve_score(stay, BARS)(X, 0.0),
+        ValueError,
+        "sigma " + NUMBER,
+    ),
     # the posterior
     "posterior of three numbers": (
         lambda: P.posterior(torch.zeros(3), 0.5),
@@ -445,6 +768,26 @@ BAD = {
     "no width": (lambda: networks.ScoreMLP(2, width=0), ValueError, "width must be at least 1"),
     "no depth": (lambda: networks.ScoreMLP(2, depth=0), ValueError, "depth must be at least 1"),
     "half a layer": (lambda: networks.ScoreMLP(2, depth=1.5), TypeError, "depth must be a whole"),
+    "an odd clock": (
+        lambda: networks.sinusoidal(torch.ones(3), 5),
+        ValueError,
+        "width must be even, got 5",
+    ),
+    "a clock of nothing": (
+        lambda: networks.sinusoidal(torch.ones(3), 0),
+        ValueError,
+        "width must be at least 1, got 0",
+    ),
+    "a told network without inputs": (
+        lambda: networks.TimeMLP(2, width=0),
+        ValueError,
+        "width must be at least 1, got 0",
+    ),
+    "half a U-Net": (
+        lambda: networks.UNet(width=8.5),
+        TypeError,
+        "width must be a whole number, got float",
+    ),
     # batches
     "batches of nothing": (lambda: training.draws(P, 0), ValueError, "n must be at least 1, got 0"),
     "batches of half a point": (lambda: training.draws(P, 0.5), TypeError, "n must be a whole"),
@@ -548,6 +891,20 @@ def test_levels_stand_beside_the_points():
     assert validation.levels([0.5], x[:1]).tolist() == [[0.5]]
     with pytest.raises(ValueError, match="noise " + NUMBER):
         validation.levels(0, x, "noise")
+
+
+def test_ladders_schedules_and_steps_pass_through():
+    for sigmas in ([2, 1], (2.0, 1.0), np.array([2.0, 1.0]), torch.tensor([2.0, 1.0])):
+        assert validation.ladder(sigmas) == [2.0, 1.0]
+    assert validation.ladder([0.1], "levels") == [0.1]
+    with pytest.raises(ValueError, match="levels must be > 0 and strictly decreasing"):
+        validation.ladder([1, 2], "levels")
+    assert validation.alpha_bars(BARS) is BARS
+    for t in (3, torch.tensor(3), np.int64(3)):
+        step = validation.steps(t, 3, X)
+        assert step.shape == () and step == 3 and step.dtype == torch.int64
+    each = validation.steps(torch.tensor([1, 3, 2], dtype=torch.int32), 3, X)
+    assert each.tolist() == [1, 3, 2] and each.dtype == torch.int64
 
 
 def test_weights_pass_through():

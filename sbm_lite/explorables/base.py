@@ -77,7 +77,7 @@ class Explorable(anywidget.AnyWidget):
         )
 
     def __repr__(self) -> str:
-        settings = {n: v for n, v in self.state().items() if n != "densities"}
+        settings = {n: v for n, v in self.state().items() if not isinstance(v, dict | list)}
         return f"{type(self).__name__}({', '.join(f'{n}={v!r}' for n, v in settings.items())})"
 
     def _repr_mimebundle_(self, **kwargs):

@@ -3,7 +3,7 @@
  * Traits: densities, density, step_size, n_particles, noise, metropolis, seed.
  */
 import { advance, hasDiverged, makeChain, makeMixture, stabilityLimit, stationaryVariance } from "./maths.js";
-import { button, checkbox, chooser, h, makeLoop, makePicture, makeStage, makeTheme, makeVoice, onGrid, paintDensity, paintTicks, prefersStill, readout, say, slider, wholeNumber } from "./stage.js";
+import { button, checkbox, chooser, h, makeCloud, makeLoop, makePicture, makeStage, makeTheme, makeVoice, onGrid, paintDensity, paintTicks, prefersStill, readout, say, slider, wholeNumber } from "./stage.js";
 
 const WARM_UP = 100; // steps already made where motion is unwelcome
 const FADE = 20; // steps over which a fresh cloud fades in
@@ -189,45 +189,6 @@ function explain(mixture, { noise, metropolis }, eta) {
   if (mixture.size > 2) return `Theory: the density's own values, reached ${metropolis ? "at every η, thanks to the Metropolis test" : `as η → 0. No stationary law from η = 4λ = ${edge}`}.`;
   if (metropolis) return `${own}λ = ${plain(s * s)} at every η: the Metropolis test removes the bias, and large steps pay in refused proposals.`;
   return `${own}λ/(1 − η/4λ), where λ = ${plain(s * s)} is the variance of ${mixture.size === 1 ? "the target" : "a mode"}. No stationary law from η = 4λ = ${edge}.`;
-}
-
-/** Draws the walkers as soft round dots, straight into pixels: 20,000 of them at full speed. */
-function makeCloud(picture, theme) {
-  let image, pixels;
-  const colour = () => ((theme.point[2] << 16) | (theme.point[1] << 8) | theme.point[0]) >>> 0;
-  const draw = (x, limit, opacity) => {
-    const { size, scale } = picture, n = x.length / 2;
-    if (size === 0) return;
-    if (image?.width !== size) {
-      image = new ImageData(size, size);
-      pixels = new Uint32Array(image.data.buffer);
-    }
-    pixels.fill(colour());
-    const dot = makeDot(12 * n ** -0.25 * scale, 1.3 * n ** -0.125 * opacity, size);
-    for (let i = 0; i < n; i++) {
-      const px = (size * (1 + x[2 * i] / limit)) / 2, py = (size * (1 - x[2 * i + 1] / limit)) / 2;
-      if (px < dot.reach || py < dot.reach || px >= size - dot.reach || py >= size - dot.reach) continue;
-      const centre = Math.floor(py) * size + Math.floor(px);
-      for (let j = 0; j < dot.offsets.length; j++) {
-        const at = 4 * (centre + dot.offsets[j]) + 3;
-        image.data[at] += (255 - image.data[at]) * dot.cover[j];
-      }
-    }
-    picture.contexts[1].putImageData(image, 0, 0);
-  };
-  return { draw };
-}
-
-/** A disc as pixel offsets and the share of each pixel that it covers. */
-function makeDot(radius, opacity, width) {
-  const reach = Math.ceil(radius), offsets = [], cover = [];
-  for (let dy = -reach; dy <= reach; dy++) {
-    for (let dx = -reach; dx <= reach; dx++) {
-      const share = Math.min(1, Math.max(0, radius + 0.5 - Math.hypot(dx, dy)));
-      if (share > 0) offsets.push(dy * width + dx), cover.push(share * opacity);
-    }
-  }
-  return { reach: reach + 1, offsets, cover };
 }
 
 export default { render };

@@ -153,14 +153,21 @@ function makePoints(n) {
   return { x: new Float64Array(2 * n), score: new Float64Array(2 * n), logProb: new Float64Array(n) };
 }
 
-/** n walkers spread evenly over a disc: where they stand, where they propose to go. */
+/** n walkers spread evenly over a disc. */
 export function makeChain(mixture, n, radius, seed) {
-  const uniform = generator(seed), here = makePoints(n);
+  const uniform = generator(seed), x = new Float64Array(2 * n);
   for (let i = 0; i < n; i++) {
     const r = radius * Math.sqrt(uniform()), angle = 2 * Math.PI * uniform();
-    here.x[2 * i] = r * Math.cos(angle);
-    here.x[2 * i + 1] = r * Math.sin(angle);
+    x[2 * i] = r * Math.cos(angle);
+    x[2 * i + 1] = r * Math.sin(angle);
   }
+  return chainFrom(mixture, x, uniform);
+}
+
+/** Walkers that start at the points x: where they stand, where they propose to go. */
+export function chainFrom(mixture, x, uniform) {
+  const n = x.length / 2, here = makePoints(n);
+  here.x.set(x);
   evaluate(mixture, here.x, here.score, here.logProb);
   return { mixture, uniform, n, here, there: makePoints(n), z: new Float64Array(2 * n), steps: 0, acceptance: 1 };
 }
@@ -208,4 +215,180 @@ export function stationaryVariance(std, stepSize, { noise, metropolis }) {
   if (noise && metropolis) return variance;
   if (stepSize >= 4 * variance) return NaN;
   return noise ? variance / (1 - stepSize / (4 * variance)) : 0;
+}
+
+/** n points spread evenly over the square [−limit, limit]². */
+export const overSquare = (n, limit, uniform) => Float64Array.from({ length: 2 * n }, () => limit * (2 * uniform() - 1));
+
+/** Noise levels from `first` down to `last`, each the same share of the one before; one alone is `last`. */
+export const geometricSigmas = (first, last, n) => Array.from({ length: n }, (_, i) => (n === 1 ? last : first * (last / first) ** (i / (n - 1))));
+
+/** The published levels of annealing: σ takes the place of every component's own std. */
+export const levelsOf = ({ weights, means }, sigmas) => sigmas.map((sigma) => makeMixture({ weights, means, stds: means.map(() => sigma) }));
+
+/** One step of annealed Langevin dynamics, nSteps at every level: η_i = η σ_i²/σ_L². Returns i, from 0. */
+export function ladderStep(chain, levels, sigmas, stepSize, nSteps) {
+  const last = sigmas.length - 1, i = Math.min(last, Math.floor(chain.steps / nSteps));
+  if (chain.mixture !== levels[i]) {
+    chain.mixture = levels[i];
+    evaluate(chain.mixture, chain.here.x, chain.here.score, chain.here.logProb);
+  }
+  advance(chain, stepSize * (sigmas[i] / sigmas[last]) ** 2, { noise: true, metropolis: false });
+  return i;
+}
+
+/** The share of points nearest to each mean, and the mean of Σ_k r_k |x − m_k|²/2 with the mixture's
+    responsibilities r_k: on draws of a mixture of equal stds s that is s², overlap or not. */
+export function aboutModes({ size, meanX, meanY, precision, logScale }, x) {
+  const n = x.length / 2, shares = new Array(size).fill(0), squares = new Float64Array(size), logs = new Float64Array(size);
+  let variance = 0;
+  for (let i = 0; i < n; i++) {
+    let nearest = 0, likeliest = -Infinity, total = 0, sum = 0;
+    for (let k = 0; k < size; k++) {
+      squares[k] = (x[2 * i] - meanX[k]) ** 2 + (x[2 * i + 1] - meanY[k]) ** 2;
+      logs[k] = logScale[k] - 0.5 * precision[k] * squares[k];
+      if (squares[k] < squares[nearest]) nearest = k;
+      if (logs[k] > likeliest) likeliest = logs[k];
+    }
+    for (let k = 0; k < size; k++) {
+      const r = Math.exp(logs[k] - likeliest);
+      total += r;
+      sum += r * squares[k];
+    }
+    shares[nearest] += 1 / n;
+    variance += sum / total / (2 * n);
+  }
+  return { shares, variance };
+}
+
+/** P(Z ≤ z) of a standard normal, to 1e-7 (Abramowitz and Stegun 1964, 26.2.17). */
+export function normalCdf(z) {
+  const t = 1 / (1 + 0.2316419 * Math.abs(z)), c = [1.330274429, -1.821255978, 1.781477937, -0.356563782, 0.31938153];
+  const tail = Math.exp(-0.5 * (z * z + LOG_TWO_PI)) * c.reduce((sum, a) => (sum + a) * t, 0);
+  return z > 0 ? 1 - tail : tail;
+}
+
+/** The probability of the half plane nearer to mean k, in a mixture of two components of equal std. */
+export function massNearer({ weights, meanX, meanY, stds }, k) {
+  const reach = normalCdf(Math.hypot(meanX[1] - meanX[0], meanY[1] - meanY[0]) / (2 * stds[0]));
+  return weights[k] * reach + weights[1 - k] * (1 - reach);
+}
+
+/** A network's layers from their traits { n_in, n_out, data }: base64 of float32, little-endian, first the
+    weights in rows of n_in, then n_out biases. */
+export function decodeLayers(layers) {
+  return layers.map(({ n_in, n_out, data }) => {
+    const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0)), view = new DataView(bytes.buffer);
+    const values = Float64Array.from({ length: bytes.length / 4 }, (_, i) => view.getFloat32(4 * i, true));
+    return { nIn: n_in, nOut: n_out, weights: values.subarray(0, n_in * n_out), biases: values.subarray(n_in * n_out) };
+  });
+}
+
+const [SOFT_FROM, SOFT_TO, SOFT_NODES] = [-32, 20, 64]; // nodes per unit
+
+/** Four coefficients for every interval: the cubic with the values and slopes of log(1 + eᵛ) at its ends. */
+const softCubics = Float64Array.from({ length: 4 * SOFT_NODES * (SOFT_TO - SOFT_FROM) }, (_, i) => {
+  const [left, right] = [i >> 2, (i >> 2) + 1].map((node) => Math.exp(SOFT_FROM + node / SOFT_NODES));
+  const [f, g] = [left, right].map(Math.log1p), [df, dg] = [left, right].map((e) => e / (1 + e) / SOFT_NODES);
+  return [f, df, 3 * (g - f) - 2 * df - dg, 2 * (f - g) + df + dg][i & 3];
+});
+
+/** log(1 + eᵛ) to 1e-10, and as PyTorch v itself above 20: from a table, since a network needs half a million. */
+export function softplus(v) {
+  if (v <= SOFT_FROM) return 0;
+  if (v >= SOFT_TO) return v;
+  const at = (v - SOFT_FROM) * SOFT_NODES, cell = Math.floor(at), t = at - cell, k = 4 * cell;
+  return softCubics[k] + t * (softCubics[k + 1] + t * (softCubics[k + 2] + t * softCubics[k + 3]));
+}
+
+/** The network's output at rows of inputs: softplus after every layer but the last. */
+export function evaluateNetwork(layers, inputs) {
+  return layers.reduce((rows, layer, depth) => {
+    const out = linear(layer, rows), n = layer.nOut, isLast = depth === layers.length - 1;
+    for (let i = 0; i < out.length; i += n) for (let j = 0; j < n; j++) out[i + j] = isLast ? out[i + j] + layer.biases[j] : softplus(out[i + j] + layer.biases[j]);
+    return out;
+  }, inputs);
+}
+
+/** Wx of every row. Four rows and two outputs at a time, since reading costs more than multiplying; where
+    they do not come out even, the last one is done twice. */
+function linear({ nIn, nOut, weights }, rows) {
+  const n = rows.length / nIn, out = new Float64Array(n * nOut);
+  for (let i = 0; i < n; i += 4) {
+    const i1 = Math.min(i + 1, n - 1), i2 = Math.min(i + 2, n - 1), i3 = Math.min(i + 3, n - 1);
+    const r0 = i * nIn, r1 = i1 * nIn, r2 = i2 * nIn, r3 = i3 * nIn;
+    for (let j = 0; j < nOut; j += 2) {
+      const l = Math.min(j + 1, nOut - 1), w0 = j * nIn, w1 = l * nIn;
+      let a0 = 0, a1 = 0, a2 = 0, a3 = 0, b0 = 0, b1 = 0, b2 = 0, b3 = 0;
+      for (let k = 0; k < nIn; k++) {
+        const a = weights[w0 + k], b = weights[w1 + k], x0 = rows[r0 + k], x1 = rows[r1 + k], x2 = rows[r2 + k], x3 = rows[r3 + k];
+        (a0 += a * x0), (a1 += a * x1), (a2 += a * x2), (a3 += a * x3);
+        (b0 += b * x0), (b1 += b * x1), (b2 += b * x2), (b3 += b * x3);
+      }
+      (out[i * nOut + j] = a0), (out[i1 * nOut + j] = a1), (out[i2 * nOut + j] = a2), (out[i3 * nOut + j] = a3);
+      (out[i * nOut + l] = b0), (out[i1 * nOut + l] = b1), (out[i2 * nOut + l] = b2), (out[i3 * nOut + l] = b3);
+    }
+  }
+  return out;
+}
+
+/** s(x, σ) of a noise-conditional network: it sees x/√(1 + σ²) and log σ, and its output is divided by σ. */
+export function networkScore(layers, x, sigma) {
+  const inputs = new Float64Array((3 * x.length) / 2), scale = 1 / Math.sqrt(1 + sigma * sigma);
+  for (let i = 0; i < x.length / 2; i++) {
+    inputs[3 * i] = scale * x[2 * i];
+    inputs[3 * i + 1] = scale * x[2 * i + 1];
+    inputs[3 * i + 2] = Math.log(sigma);
+  }
+  return evaluateNetwork(layers, inputs).map((v) => v / sigma);
+}
+
+/** The length of each of an array of vectors, and their median. */
+export const lengths = (vectors) => Float64Array.from({ length: vectors.length / 2 }, (_, i) => Math.hypot(vectors[2 * i], vectors[2 * i + 1]));
+export const medianLength = (vectors) => lengths(vectors).sort()[vectors.length >> 2];
+
+/** ᾱ_0 = 1, ᾱ_1, …, ᾱ_T, where ᾱ_t = (1 − β_1) ⋯ (1 − β_t) and β_t grows evenly from `first` to `last`. */
+export function linearAlphaBars(steps = 1000, first = 1e-4, last = 0.02) {
+  const alphaBars = new Float64Array(steps + 1).fill(1), more = (last - first) / (steps - 1);
+  for (let t = 1; t <= steps; t++) alphaBars[t] = alphaBars[t - 1] * (1 - first - more * (t - 1));
+  return alphaBars;
+}
+
+/** The law of x_t = √ᾱ x₀ + √(1 − ᾱ) ε, with x₀ from a mixture: means √ᾱ m, variances ᾱ s² + 1 − ᾱ. */
+export function diffuse({ weights, means, stds }, alphaBar) {
+  const root = Math.sqrt(alphaBar), shrunk = means.map((mean) => mean.map((m) => root * m));
+  return makeMixture({ weights, means: shrunk, stds: stds.map((s) => root * s) }, Math.sqrt(1 - alphaBar));
+}
+
+/** The law of x₀ given x_t = (x, y): x_t/√ᾱ is x₀ with noise of variance (1 − ᾱ)/ᾱ. */
+export function cleanGiven(mixture, x, y, alphaBar) {
+  const root = Math.sqrt(alphaBar);
+  return posterior(mixture, x / root, y / root, Math.sqrt((1 - alphaBar) / alphaBar));
+}
+
+/** E[ε | x_t] and E[x₀ | x_t], coordinate by coordinate, from the score at x_t. */
+export const noiseFromScore = (score, alphaBar) => -Math.sqrt(1 - alphaBar) * score;
+export const cleanFromScore = (x, score, alphaBar) => (x + (1 - alphaBar) * score) / Math.sqrt(alphaBar);
+
+/** n levels evenly spaced from T down to 1, rounded. */
+export const levelsDown = (n, steps = 1000) => Array.from({ length: n }, (_, i) => Math.round(steps - (i * (steps - 1)) / Math.max(1, n - 1)));
+
+/** Move x from the level ᾱ to a cleaner one, ᾱ′ > ᾱ, with α = ᾱ/ᾱ′: to (x + (1 − α) s)/√α and on by √β̃ z, where
+    β̃ = (1 − α)(1 − ᾱ′)/(1 − ᾱ). At ᾱ′ = 1 that is x̂₀, without noise. */
+export function ancestralStep(x, score, z, alphaBar, next) {
+  const alpha = alphaBar / next, root = Math.sqrt(alpha), spread = Math.sqrt(((1 - alpha) * (1 - next)) / (1 - alphaBar));
+  for (let i = 0; i < x.length; i++) x[i] = (x[i] + (1 - alpha) * score[i]) / root + spread * z[i];
+}
+
+/** The same without noise: x_t′ = √ᾱ′ x̂₀ + √(1 − ᾱ′) ε̂. */
+export function ddimStep(x, score, alphaBar, next) {
+  const [ofClean, ofNoise] = [Math.sqrt(next), Math.sqrt(1 - next)];
+  for (let i = 0; i < x.length; i++) x[i] = ofClean * cleanFromScore(x[i], score[i], alphaBar) + ofNoise * noiseFromScore(score[i], alphaBar);
+}
+
+/** One Langevin step of size 0.2 (1 − ᾱ) on the level ᾱ; then x takes the scale of the level ᾱ′. */
+export function annealedStep(x, score, z, alphaBar, next) {
+  langevinStep(x, score, z, 0.2 * (1 - alphaBar), x);
+  const factor = Math.sqrt(next / alphaBar);
+  for (let i = 0; i < x.length; i++) x[i] *= factor;
 }

@@ -3,7 +3,7 @@
  * p ∝ exp(−β(E + c)) with E = −log p_σ, so the score is s = −β∇(E + c) = β∇log p_σ.
  * Traits: densities, density, sigma, beta, offset, probe_x, probe_y.
  */
-import { evaluateAt, makeMixture } from "./maths.js";
+import { evaluateAt, makeMixture, medianLength } from "./maths.js";
 import { chooser, drawArrow, fixed, h, makePicture, makeProbe, makeStage, makeTheme, onGrid, paintDensity, paintTicks, probeSliders, readout, say, slider, toPixels } from "./stage.js";
 
 const ARROWS = 19; // per side
@@ -24,7 +24,7 @@ function render({ model, el }) {
   const choose = () => {
     const target = model.get("densities")[model.get("density")];
     limit = target.limit;
-    half = middle(onGrid(makeMixture(target), limit, ARROWS).score);
+    half = medianLength(onGrid(makeMixture(target), limit, ARROWS).score);
     say(note, `Differences are those of −β(E + c) over a distance of 0.0002; the formula is β∇log p. Arrow length is squeezed, |s|/(|s| + ${half.toFixed(1)}), so that steep and gentle places can be read together.`);
     smooth();
   };
@@ -109,12 +109,6 @@ function render({ model, el }) {
   choose();
   probe();
   return stage.destroy;
-}
-
-/** The median length of an array of vectors. */
-function middle(vectors) {
-  const lengths = Float64Array.from({ length: vectors.length / 2 }, (_, i) => Math.hypot(vectors[2 * i], vectors[2 * i + 1]));
-  return lengths.sort()[lengths.length >> 1];
 }
 
 /** Direction in whole degrees, anticlockwise from the x axis. */

@@ -5,12 +5,15 @@ import torch
 
 from sbm_lite import densities, samplers
 from sbm_lite.explorables import (
+    Annealing,
     Denoise,
     EsmIsm,
     LangevinExplorable,
+    LearnedField,
     Partition,
     ScoreField,
     Slices,
+    ThreeNames,
     as_module,
 )
 
@@ -138,12 +141,15 @@ def test_chain_diverges_past_four_variances_only(run, eta, diverged):
 @pytest.mark.parametrize(
     ("widget", "name", "most"),
     [
+        (Annealing, "step_size", 1),
         (Denoise, "sigma", 6),
         (EsmIsm, "theta", 3),
         (LangevinExplorable, "step_size", 6),
+        (LearnedField, "sigma", 10),
         (Partition, "offset", 3),
         (ScoreField, "sigma", 4),
         (Slices, "coupling", 1),
+        (ThreeNames, "t", 1000),
     ],
 )
 def test_module_for_notebooks_runs_from_a_blob(modules, widget, name, most):

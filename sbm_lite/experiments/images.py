@@ -1,0 +1,158 @@
+"""Experiments on images: minutes on a CPU for the digits, a GPU for MNIST and CIFAR-10."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sbm_lite import data, diagnostics, noise, runtime, samplers
+from sbm_lite.experiments import base, toys
+from sbm_lite.training import minibatches
+
+Points = Float[Tensor, "n d"]
+
+
+class Images(NamedTuple):
+    """A network trained on one half of the images, what it makes, and the other half.
+
+    Pixels are in [−1, 1]; `labels` are those of `train` and `held_out` together, where known.
+    """
+
+    net: nn.Module
+    curve: Float[Tensor, " t"]
+    samples: Points
+    train: Points
+    held_out: Points
+    shape: tuple[int, int, int]
+
+    def nearest(self, x: Points) -> Points:
+        """For each image, the most similar one the network was trained on."""
+        return self.train[diagnostics.nearest(x, self.train)]
+
+    def numbers(self) -> dict[str, float]:
+        n = min(1_000, *(len(x) for x in (self.samples, self.train, self.held_out)))
+        samples, train, held_out = (x[:n] for x in (self.samples, self.train, self.held_out))
+        to_train = lambda x: float((x - self.nearest(x)).norm(dim=1).mean())  # noqa: E731
+        return {
+            "Wasserstein distance, samples to held-out images": diagnostics.wasserstein(
+                samples, held_out
+            ),
+            "Wasserstein distance, training to held-out images": diagnostics.wasserstein(
+                train, held_out
+            ),
+            "distance to the nearest training image, samples": to_train(samples),
+            "distance to the nearest training image, held-out images": to_train(held_out),
+        }
+
+    def picture(self):
+        from sbm_lite.experiments import pictures
+
+        return pictures.images(self)
+
+
+def ncsn_digits(*, device: str = "auto", seed: int = 0, n_steps: int = 5_000) -> Images:
+    """NCSN with the small U-Net on half of the 8 × 8 digits: σ from 10 to 0.01.
+
+    Reference: Song and Ermon (2019), NeurIPS, section 5.
+    """
+    return ncsn_images("digits", data.digits(), device, seed, n_steps)
+
+
+def ncsn_mnist(*, device: str = "auto", seed: int = 0, n_steps: int = 20_000) -> Images:
+    """As `ncsn_digits`, on MNIST (28 × 28): for a GPU."""
+    return ncsn_images("mnist", data.mnist(), device, seed, n_steps)
+
+
+def ncsn_cifar10(*, device: str = "auto", seed: int = 0, n_steps: int = 50_000) -> Images:
+    """As `ncsn_digits`, on CIFAR-10 (32 × 32, colour): for a GPU."""
+    return ncsn_images("cifar10", data.cifar10(), device, seed, n_steps)
+
+
+def ddpm_digits(*, device: str = "auto", seed: int = 0, n_steps: int = 5_000) -> Images:
+    """DDPM with the small U-Net on half of the 8 × 8 digits, T = 1,000.
+
+    Reference: Ho, Jain and Abbeel (2020), NeurIPS, section 4.
+    """
+    return ddpm_images("digits", data.digits(), device, seed, n_steps)
+
+
+def ddpm_mnist(*, device: str = "auto", seed: int = 0, n_steps: int = 20_000) -> Images:
+    """As `ddpm_digits`, on MNIST (28 × 28): for a GPU."""
+    return ddpm_images("mnist", data.mnist(), device, seed, n_steps)
+
+
+def ddpm_cifar10(*, device: str = "auto", seed: int = 0, n_steps: int = 50_000) -> Images:
+    """As `ddpm_digits`, on CIFAR-10 (32 × 32, colour): for a GPU."""
+    return ddpm_images("cifar10", data.cifar10(), device, seed, n_steps)
+
+
+def manifold_cifar10(*, device: str = "auto", seed: int = 0, n_steps: int = 50_000):
+    """Toy figure 1 as published: sliced score matching of a U-Net on CIFAR-10, for a GPU."""
+    pixels = data.cifar10().to(runtime.device(device))
+    return toys.manifold_of(pixels, _told_nothing, seed, n_steps)
+
+
+def halves(pixels: Float[Tensor, "n d"], seed: int = 0) -> tuple[Points, Points]:
+    """The images in [−1, 1], shuffled with `seed` and cut in two: to train on, and held out."""
+    order = torch.randperm(len(pixels), generator=runtime.generator(seed))
+    first, second = (2 * pixels - 1)[order].chunk(2)
+    return first, second
+
+
+def ncsn_images(images: str, pixels: Points, device: str, seed: int, n_steps: int) -> Images:
+    """Train an NCSN on half of `pixels` and draw as many as there are held out, at most 1,000."""
+    rng = runtime.generator(seed, runtime.device(device))
+    train, held_out = halves(pixels, seed)
+    net = base.NoiseConditional(base.unet(images, rng)).to(rng.device)
+    batches = minibatches(train.to(rng.device), 64, generator=rng)
+    net, curve = base.train(net, toys.ncsn_loss(0.01, 10.0, rng), batches, n_steps=n_steps, lr=2e-3)
+    samples = ncsn_draw(net, min(1_000, len(held_out)), train.shape[1], rng)
+    shape = data.SHAPES[images]
+    return Images(net.cpu(), curve, samples.cpu(), train, held_out, shape)
+
+
+def ncsn_draw(net: nn.Module, n: int, dim: int, rng: torch.Generator) -> Points:
+    """n images by 24 levels of 10 Langevin steps, σ from 10 to 0.05, and one denoising step."""
+    start = 10 * torch.randn(n, dim, generator=rng, device=rng.device)
+    sigmas = noise.geometric_sigmas(10, 0.05, 24)
+    settings = {"step_size": 0.4 * 0.05**2, "n_steps": 10, "generator": rng}
+    x = samplers.annealed_langevin(net, start, sigmas, **settings)
+    return noise.denoised_from_score(x, net(x, 0.05), 0.05)
+
+
+def ddpm_images(images: str, pixels: Points, device: str, seed: int, n_steps: int) -> Images:
+    """Train a DDPM on half of `pixels` and draw as many as there are held out, at most 1,000."""
+    rng = runtime.generator(seed, runtime.device(device))
+    train, held_out = halves(pixels, seed)
+    net = base.DdpmScore(base.unet(images, rng), base.ALPHA_BARS).to(rng.device)
+    batches = minibatches(train.to(rng.device), 64, generator=rng)
+    net, curve = base.train(net, toys.ddpm_loss(rng), batches, n_steps=n_steps, lr=2e-3)
+    samples = ddpm_draw(net, min(1_000, len(held_out)), train.shape[1], rng)
+    shape = data.SHAPES[images]
+    return Images(net.cpu(), curve, samples.cpu(), train, held_out, shape)
+
+
+def ddpm_draw(
+    net: nn.Module, n: int, dim: int, rng: torch.Generator, n_calls: int = 250
+) -> Points:
+    """n images by ancestral sampling with `n_calls` of the 1,000 steps."""
+    start = torch.randn(n, dim, generator=rng, device=rng.device)
+    times = torch.linspace(len(base.ALPHA_BARS), 1, n_calls).round().long()
+    return samplers.ancestral(net, start, base.ALPHA_BARS, times=times, generator=rng)
+
+
+def _told_nothing(dim: int, generator: torch.Generator) -> nn.Module:
+    """The U-Net for CIFAR-10 as a score without a level: always told 0."""
+    return _Untold(base.unet("cifar10", generator)).to(generator.device)
+
+
+class _Untold(nn.Module):
+    """A body told a number, told nothing."""
+
+    def __init__(self, body: nn.Module):
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: Points) -> Points:
+        return self.body(x, torch.zeros(len(x), device=x.device))
