@@ -1,5 +1,6 @@
 """Experiments on images: minutes on a CPU for the digits, a GPU for MNIST and CIFAR-10."""
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -16,7 +17,7 @@ Points = Float[Tensor, "n d"]
 class Images(NamedTuple):
     """A network trained on one half of the images, what it makes, and the other half.
 
-    Pixels are in [−1, 1]; `labels` are those of `train` and `held_out` together, where known.
+    Pixels are in [−1, 1]; `shape` is (channels, height, width) of an image.
     """
 
     net: nn.Module
@@ -88,7 +89,7 @@ def ddpm_cifar10(*, device: str = "auto", seed: int = 0, n_steps: int = 50_000) 
 
 
 def manifold_cifar10(*, device: str = "auto", seed: int = 0, n_steps: int = 50_000):
-    """Toy figure 1 as published: sliced score matching of a U-Net on CIFAR-10, for a GPU."""
+    """Toy figure 1 on CIFAR-10, as published but for a U-Net in place of the ResNet: for a GPU."""
     pixels = data.cifar10().to(runtime.device(device))
     return toys.manifold_of(pixels, _told_nothing, seed, n_steps)
 
@@ -102,14 +103,8 @@ def halves(pixels: Float[Tensor, "n d"], seed: int = 0) -> tuple[Points, Points]
 
 def ncsn_images(images: str, pixels: Points, device: str, seed: int, n_steps: int) -> Images:
     """Train an NCSN on half of `pixels` and draw as many as there are held out, at most 1,000."""
-    rng = runtime.generator(seed, runtime.device(device))
-    train, held_out = halves(pixels, seed)
-    net = base.NoiseConditional(base.unet(images, rng)).to(rng.device)
-    batches = minibatches(train.to(rng.device), 64, generator=rng)
-    net, curve = base.train(net, toys.ncsn_loss(0.01, 10.0, rng), batches, n_steps=n_steps, lr=2e-3)
-    samples = ncsn_draw(net, min(1_000, len(held_out)), train.shape[1], rng)
-    shape = data.SHAPES[images]
-    return Images(net.cpu(), curve, samples.cpu(), train, held_out, shape)
+    loss = partial(toys.ncsn_loss, 0.01, 10.0)
+    return _on_half(images, pixels, device, seed, n_steps, base.NoiseConditional, loss, ncsn_draw)
 
 
 def ncsn_draw(net: nn.Module, n: int, dim: int, rng: torch.Generator) -> Points:
@@ -123,14 +118,8 @@ def ncsn_draw(net: nn.Module, n: int, dim: int, rng: torch.Generator) -> Points:
 
 def ddpm_images(images: str, pixels: Points, device: str, seed: int, n_steps: int) -> Images:
     """Train a DDPM on half of `pixels` and draw as many as there are held out, at most 1,000."""
-    rng = runtime.generator(seed, runtime.device(device))
-    train, held_out = halves(pixels, seed)
-    net = base.DdpmScore(base.unet(images, rng), base.ALPHA_BARS).to(rng.device)
-    batches = minibatches(train.to(rng.device), 64, generator=rng)
-    net, curve = base.train(net, toys.ddpm_loss(rng), batches, n_steps=n_steps, lr=2e-3)
-    samples = ddpm_draw(net, min(1_000, len(held_out)), train.shape[1], rng)
-    shape = data.SHAPES[images]
-    return Images(net.cpu(), curve, samples.cpu(), train, held_out, shape)
+    score = partial(base.DdpmScore, alpha_bars=base.ALPHA_BARS)
+    return _on_half(images, pixels, device, seed, n_steps, score, toys.ddpm_loss, ddpm_draw)
 
 
 def ddpm_draw(
@@ -140,6 +129,20 @@ def ddpm_draw(
     start = torch.randn(n, dim, generator=rng, device=rng.device)
     times = torch.linspace(len(base.ALPHA_BARS), 1, n_calls).round().long()
     return samplers.ancestral(net, start, base.ALPHA_BARS, times=times, generator=rng)
+
+
+def _on_half(
+    images: str, pixels: Points, device: str, seed: int, n_steps: int, score, loss, draw
+) -> Images:
+    """Train `score` of the U-Net by `loss(rng)` on half of `pixels`; sample it by `draw`."""
+    rng = runtime.generator(seed, runtime.device(device))
+    train, held_out = halves(pixels, seed)
+    net = score(base.unet(images, rng)).to(rng.device)
+    batches = minibatches(train.to(rng.device), 64, generator=rng)
+    net, curve = base.train(net, loss(rng), batches, n_steps=n_steps, lr=2e-3)
+    samples = draw(net, min(1_000, len(held_out)), train.shape[1], rng)
+    shape = data.SHAPES[images]
+    return Images(net.cpu(), curve, samples.cpu(), train, held_out, shape)
 
 
 def _told_nothing(dim: int, generator: torch.Generator) -> nn.Module:
