@@ -51,7 +51,7 @@ test: $(ENV) ## check everything: lint, units, claims, notebooks, site, browser
 	@printf '\n=== site: built with warnings as errors ===\n'
 	@$(MAKE) --no-print-directory site
 	@printf '\n=== browser: every page read, every explorable moved ===\n'
-	SBM_LITE_SITE=$(SITE) $(PYTEST) tests/site
+	SBM_LITE_SITE=$(SITE) $(PYTEST) -n 2 --dist loadscope tests/site
 	@printf '\nAll passed.\n'
 
 lab: $(ENV) ## open the notebooks in JupyterLab
@@ -60,7 +60,7 @@ lab: $(ENV) ## open the notebooks in JupyterLab
 notebooks: $(ENV) ## run every notebook in a clean kernel and save its outputs
 	$(BIN)/python -m tools.notebooks book/*.ipynb
 
-claims: $(ENV) ## run the claims and write book/claims.md
+claims: $(ENV) ## run the claims and write book/claims.md and book/errata.md
 	$(BIN)/python -m tools.claims
 
 bench: $(ENV) ## measure speed beside a plain loop

@@ -9,6 +9,7 @@ A *score* is the gradient of a log density, s(x) = ∇ₓ log p(x). The modules,
     networks       everything a network can predict, turned into a score
     training       one loop for all of them, with checkpoints
     data           digits; MNIST and CIFAR-10 for who has network
+    variance       how noisy the target of denoising is; control variates
     samplers       Langevin dynamics, plain, adjusted and annealed; DDPM's reverse chain, DDIM
     experiments    one function per reproduced figure, and the networks that ship
     diagnostics    numbers that say how good a set of samples is

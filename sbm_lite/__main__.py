@@ -87,7 +87,7 @@ def _write(result, stem: Path, wanted: argparse.Namespace, seconds: float) -> No
         stem.with_suffix(".gif").write_bytes(result.film())
     width = max(map(len, numbers))
     for name, value in numbers.items():
-        print(f"{name:{width}}  {value:,.4g}")
+        print(f"{name:{width}}  {value:{',' if isinstance(value, int) else ',.4g'}}")
     written = sorted(path.name for path in stem.parent.glob(f"{stem.name}.*"))
     print(f"{seconds:.1f} s; wrote {', '.join(written)} to {stem.parent}")
 

@@ -48,6 +48,9 @@ def esm(score: Field, x: Points, target: Points) -> PerPoint:
 def ism(score: Field, x: Points) -> PerPoint:
     """Implicit score matching, tr ∇s(x) + ½‖s(x)‖², with the exact trace: d backward passes.
 
+    To train by it, s needs a continuous slope: with ReLU units the value is right, but its gradient
+    in the parameters misses how the mean trace changes as the kinks move.
+
     Book: eq-ism. Reference: Hyvärinen (2005), JMLR 6.
     """
     s, trace = value_and_divergence(score, x)
@@ -130,25 +133,33 @@ def ddpm_simple(
     return _half_square((1 - at).sqrt() * _values(score(x_noisy, t), x) + epsilon)
 
 
-def slices(
-    x: Points, law: str = "Rademacher", *, generator: torch.Generator | None = None
-) -> Points:
-    """One random direction v per point, with E[vvᵀ] = I, for `ssm`, `ssm_vr` and `ssm_fd`.
+def slices(x: Points, *, generator: torch.Generator | None = None) -> Points:
+    """One random direction v per point for `ssm`, `ssm_vr` and `ssm_fd`: independent signs.
 
-    `law` is "Rademacher" (independent signs), "Gaussian", or "sphere" (even on radius √d).
+    The law is called after Rademacher. E[vvᵀ] = I, as for the two laws below; of all laws with
+    independent coordinates of mean 0 it gives the slice vᵀAv the least variance.
 
-    Book: eq-hutchinson. Reference: Hutchinson (1989), Communications in Statistics 18.
+    Book: eq-hutchinson, eq-slice-laws. Reference: Hutchinson (1989), Communications in Statistics
+    18.
     """
+    v = gaussian_slices(x, generator=generator)
+    return torch.where(v < 0, -1.0, 1.0).to(x)
+
+
+def gaussian_slices(x: Points, *, generator: torch.Generator | None = None) -> Points:
+    """One standard normal v per point, N(0, I). Book: eq-hutchinson, eq-slice-laws."""
     validation.points(x)
     generator = generator or fresh_generator(None, x.device)
-    v = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
-    if law == "Rademacher":
-        return torch.where(v < 0, -1.0, 1.0).to(x)
-    if law == "sphere":
-        return v * x.shape[1] ** 0.5 / v.norm(dim=1, keepdim=True)
-    if law == "Gaussian":
-        return v
-    raise ValueError(f'law must be "Rademacher", "Gaussian" or "sphere", got {law!r}')
+    return torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+
+
+def sphere_slices(x: Points, *, generator: torch.Generator | None = None) -> Points:
+    """One v per point, even on the sphere of radius √d: of radius 1 it would have E[vvᵀ] = I/d.
+
+    Book: eq-hutchinson, eq-slice-laws.
+    """
+    v = gaussian_slices(x, generator=generator)
+    return v * x.shape[1] ** 0.5 / v.norm(dim=1, keepdim=True)
 
 
 def _half_square(a: Points) -> PerPoint:

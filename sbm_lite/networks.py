@@ -154,7 +154,7 @@ class DdpmScore(nn.Module):
 
     `epsilon` maps (n, d) and steps of shape (n,) to (n, d).
 
-    Book: eq-score-epsilon. Reference: Ho, Jain and Abbeel (2020), NeurIPS.
+    Book: eq-ddpm-score. Reference: Ho, Jain and Abbeel (2020), NeurIPS.
     """
 
     def __init__(self, epsilon: nn.Module, alpha_bars: noise.Schedule):

@@ -12,6 +12,7 @@ import torch
 
 import sbm_lite
 from sbm_lite import calculus, densities, diagnostics, losses, networks, noise, samplers, training
+from sbm_lite import variance as target
 from sbm_lite.runtime import generator
 
 P = densities.GaussianMixture(
@@ -46,8 +47,8 @@ KERNELS = [noise.Gaussian(0.5), noise.Laplace(0.5), noise.Mixture([0.3, 0.7], [0
 CORRUPTIONS = {  # x, generator → points; these pass gradients on, unlike samplers
     f"noise.{type(k).__name__}.sample": lambda x, g, k=k: k.sample(x, generator=g) for k in KERNELS
 } | {
-    f"slices, {law}": lambda x, g, law=law: losses.slices(x, law, generator=g)
-    for law in ("Rademacher", "Gaussian", "sphere")
+    law.__name__: lambda x, g, law=law: law(x, generator=g)
+    for law in (losses.slices, losses.gaussian_slices, losses.sphere_slices)
 }
 IMAGES = torch.ones(1, 1, 4, 4)
 DRAWS = {  # generator → points
@@ -106,8 +107,20 @@ FUNCTIONS = {  # x → something, without randomness
     "autocorrelation": diagnostics.autocorrelation,
     "kernel_density": lambda x: densities.kernel_density(x, 1.0).score(x),
     "wasserstein": lambda x: torch.tensor(diagnostics.wasserstein(x, 2 * x)).to(x),
+    "target_covariance": lambda x: target.target_covariance(P.score, x, 0.5),
+    "conditional_gap": lambda x: target.conditional_gap(P.score, x, 0.5),
+    "dsm_controlled": lambda x: target.dsm_controlled(P.score, x, 2 * x, 0.5),
+    "dsm_antithetic": lambda x: target.dsm_antithetic(P.score, x, 2 * x, 0.5),
+    "per_sample_gradients": lambda x: target.per_sample_gradients(
+        networks.ScoreMLP(2, width=4, generator=generator(0)).to(x), losses.dsm, x, 2 * x, 0.5
+    ),
+    "total_variance": target.total_variance,
+    "noise_scale": lambda x: torch.tensor(target.noise_scale(x + 1)).to(x),
+    "optimal_coefficient": lambda x: torch.tensor(target.optimal_coefficient(x, x**2)).to(x),
 }
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+
+
 def start(dtype=torch.float32, device="cpu"):
     return torch.randn(50, 2, generator=generator(0)).to(device, dtype)
 
@@ -220,7 +233,7 @@ SIGNATURES = """
 
     with install_import_hook("sbm_lite", "beartype.beartype"):
         from sbm_lite import calculus, data, densities, diagnostics, losses, networks, noise
-        from sbm_lite import runtime, samplers, training
+        from sbm_lite import runtime, samplers, training, variance
     import torch
 
     rng, options = runtime.generator(0, runtime.device("cpu")), dict(step_size=0.1, n_steps=4)
@@ -256,7 +269,7 @@ SIGNATURES = """
             diagnostics.fisher_divergence(p.score(x), x), diagnostics.wasserstein(x, some.to(x))
             losses.esm(p.score, x, x), losses.ism(p.score, x), losses.ssm(p.score, x, x)
             losses.ssm_vr(p.score, x, x), losses.ssm_fd(p.score, x, x, 0.1)
-            losses.slices(x), losses.slices(x, "sphere", generator=rng)
+            losses.slices(x), losses.gaussian_slices(x), losses.sphere_slices(x, generator=rng)
             for sigma in (0.5, torch.tensor(0.5), torch.full((6,), 0.5)):
                 losses.dsm(p.score, x, x, sigma)
                 losses.ncsn(lambda x, sigma: x, x, x, sigma)
@@ -264,6 +277,10 @@ SIGNATURES = """
                 noise.ve_score(lambda x, t: x, bars)(x, sigma)
                 noise.v_from_epsilon(x, x, sigma), noise.epsilon_from_v(x, x, sigma)
                 noise.score_from_denoised(x, x, sigma), noise.denoised_from_score(x, x, sigma)
+                variance.target_covariance(p.score, x, sigma)
+                variance.conditional_gap(p.score, x, sigma)
+                variance.dsm_controlled(p.score, x, x, sigma, beta=0.5)
+                variance.dsm_antithetic(p.score, x, x, sigma)
             kernels = noise.Gaussian(0.5), noise.Laplace(0.5), noise.Mixture([0.3, 0.7], [0.2, 1])
             for kernel in kernels:
                 y = kernel.sample(x, generator=rng)
@@ -272,6 +289,8 @@ SIGNATURES = """
     net = networks.ScoreMLP(2, generator=rng)
     batches = training.draws(densities.two_modes(), 8, generator=rng)
     training.fit(net, losses.ism, batches, n_steps=2)
+    g = variance.per_sample_gradients(net, losses.dsm, some, some, 0.5)
+    variance.total_variance(g), variance.noise_scale(g), variance.optimal_coefficient(g, g)
     training.fit(net, losses.ism, training.minibatches(some, 2, generator=rng), n_steps=2)
     conditional = networks.NoiseConditionalMLP(2, generator=rng)
     networks.EnergyScore(networks.mlp(2, 1, generator=rng))(some)

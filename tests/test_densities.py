@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import scipy.integrate
+import scipy.stats
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -359,3 +360,33 @@ def test_a_density_of_ones_own_needs_no_score():
 
     x = torch.tensor([[-2.0], [3.0]])
     assert Laplace().score(x).tolist() == [[1.0], [-1.0]]
+
+
+def test_banana_draws_unbend_to_two_normals():
+    """x₁/a and (x₂ − b(x₁² − a²))/c, with the default a, b, c, pass for standard normals."""
+    x1, x2 = Banana().sample(20_000, generator=generator(0)).double().unbind(1)
+    for z in (x1 / 2, (x2 - 0.5 * (x1**2 - 4)) / 0.7):
+        assert scipy.stats.kstest(z.numpy(), "norm").pvalue > 1e-4
+
+
+def test_ring_and_swiss_roll_as_the_book_draws_them():
+    p = ring()
+    assert p.means.shape == (48, 2) and torch.allclose(p.means.norm(dim=1), p.means.new_tensor(5.0))
+    assert torch.allclose(p.covariances, 0.6**2 * torch.eye(2).double().expand(48, 2, 2))
+    q = swiss_roll()
+    assert torch.equal(q.means, swiss_roll(turns=1.5, n_components=80).means)
+    assert torch.allclose(q.covariances, 0.35**2 * torch.eye(2).double().expand(80, 2, 2))
+
+
+def test_a_density_of_ones_own_refuses_points_of_another_dimension():
+    class Flat(Density):
+        dim = 2
+
+        def sample(self, n, *, generator=None):
+            raise NotImplementedError
+
+        def log_prob(self, x):
+            return 0 * x.sum(1)
+
+    with pytest.raises(ValueError, match="x must have 2 coordinates per point, got 3"):
+        Flat().score(torch.zeros(4, 3))

@@ -1,5 +1,6 @@
 """Diagnostics against closed forms and brute force."""
 
+import math
 from itertools import permutations
 
 import pytest
@@ -112,3 +113,42 @@ def test_effective_sample_size_may_exceed_the_number_of_steps():
     """A chain that overshoots (memory −0.5) averages better than independent draws."""
     path = noisy_echo(-0.5)
     assert effective_sample_size(path) == pytest.approx(3 * path.numel(), rel=0.1)
+
+
+@pytest.mark.parametrize("memory, n_steps", [(0.8, 41), (0.8, 40), (-0.5, 41)])
+def test_effective_sample_size_by_its_definition(memory, n_steps):
+    """τ = 2 Σ (ρ₂ₘ + ρ₂ₘ₊₁) − 1 up to the first negative pair, but at least 1/log₁₀(tn)."""
+    path = noisy_echo(memory, n_steps, n_chains=3)
+    rho = [by_definition(path, lag) for lag in range(n_steps)]
+    pairs = [a + b for a, b in zip(rho[::2], rho[1::2], strict=False)]
+    until = next((m for m, pair in enumerate(pairs) if pair < 0), len(pairs))
+    assert 1 <= until < len(pairs)
+    tau = max(2 * sum(pairs[:until]) - 1, 1 / math.log10(path.numel()))
+    assert effective_sample_size(path) == pytest.approx(path.numel() / tau, rel=1e-9)
+
+
+def test_autocorrelation_wants_steps_and_chains():
+    assert len(autocorrelation(normals(2, 3))) == 2
+    for wrong in (normals(10), normals(1, 5), normals(4, 5, 6)):
+        with pytest.raises(ValueError, match=r"path must have shape \(t, n\) with t >= 2, got \("):
+            autocorrelation(wrong)
+
+
+def test_effective_sample_size_of_chains_that_stand_still_apart():
+    """ρₖ = (t − k)/t, never negative: all pairs count."""
+    path = torch.tensor([-1.0, 1.0]).double().expand(6, 2)
+    tau = 2 * sum((6 - k) / 6 for k in range(6)) - 1
+    assert effective_sample_size(path) == pytest.approx(12 / tau, rel=1e-9)
+
+
+def test_effective_sample_size_of_few_numbers_has_the_bound_of_ten():
+    path = torch.tensor([1.0, -1.0] * 3).double()[:, None]
+    assert effective_sample_size(path) == pytest.approx(6 * 1, rel=1e-9)
+
+
+def test_distances_far_from_the_origin_keep_their_digits():
+    """Forty points 10⁴ away, 0.01 from their centres: a matrix product would lose all of it."""
+    centres = 1e4 + torch.arange(40.0)[:, None].expand(40, 2)
+    x = centres + 0.01
+    assert nearest(x, centres).tolist() == list(range(40))
+    assert wasserstein(x, centres) == pytest.approx(float((x - centres).norm(dim=1)[0]), rel=1e-2)

@@ -11,7 +11,7 @@ from safetensors import safe_open
 
 from sbm_lite import data, densities, diagnostics, experiments, losses, networks
 from sbm_lite.__main__ import main
-from sbm_lite.experiments import base, images, toys
+from sbm_lite.experiments import base, images, noisy_targets, toys
 from sbm_lite.runtime import generator
 
 SHIPPED = list(base.NETWORKS)
@@ -139,12 +139,120 @@ def test_exact_samplers_start_at_one_cloud_and_count_their_calls(monkeypatch):
     assert asked[0] == 1000 and min(asked) == 1
 
 
+@pytest.mark.parametrize(("n_calls", "n_levels"), [(20, 5), (400, 20)])
+def test_annealed_langevin_of_ddpm_starts_wide_and_steps_in_units_of_its_levels(n_calls, n_levels):
+    """With a score of 0 noise is all there is: 1/ᾱ_T at the start, then 0.2σ² in every step."""
+    start = torch.randn(4_000, 2, generator=generator(0))
+    end = toys.ddpm_annealed(lambda x, t: 0 * x, start, n_calls, generator(1))
+    at = base.ALPHA_BARS[torch.linspace(1_000, 1, n_levels).round().long() - 1]
+    steps = 0.2 * n_calls / n_levels * ((1 - at) / at).sum()
+    expected = float(1 / base.ALPHA_BARS[-1] + steps)
+    assert abs(end.var() - expected) < 4.5 * expected * (2 / 8_000) ** 0.5
+
+
+def test_the_losses_draw_every_step_and_every_level_evenly():
+    n, seen = 50_000, []
+    x, told = torch.zeros(n, 2), lambda x, level: seen.append(level) or 0 * x
+    toys.ddpm_loss(generator(0))(told, x), toys.ncsn_loss(0.1, 20.0, generator(0))(told, x)
+    steps, sigmas = (level.double() for level in seen)
+    assert steps.min() == 1 and steps.max() == 1_000
+    shares = steps / 1_000, (sigmas / 0.1).log() / math.log(200)
+    for share in shares:
+        assert share.min() >= 0 and share.max() <= 1
+        assert abs(share.mean() - 0.5) < 4.5 / (12 * n) ** 0.5 + 5e-4  # steps stand at t/T
+        assert abs(share.var() - 1 / 12) < 4.5 / (180 * n) ** 0.5 + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("draw", "last", "eta"),
+    [
+        (toys.ncsn_samples, 0.1, 0.1),
+        (lambda net, n, rng: images.ncsn_draw(net, n, 2, rng), 0.05, 0.4),
+    ],
+    ids=["toys", "images"],
+)
+def test_ncsn_samples_have_the_width_of_the_last_level_until_the_noise_is_taken_off(
+    draw, last, eta
+):
+    """Data at one point: σ²/(1 − η/4σ²) by Langevin at the last level, then exactly the point."""
+    seen = []
+    end = draw(lambda x, sigma: seen.append(x) or -x / sigma**2, 4_000, generator(0))
+    expected = last**2 / (1 - eta / 4)
+    assert abs(seen[-1].var() / expected - 1) < 4.5 * (2 / 8_000) ** 0.5
+    assert end.abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("experiment", [toys.low_density, toys.low_density_esm])
+def test_a_short_run_of_figure_two_has_learned_the_score_where_the_data_are(experiment):
+    result = experiment(device="cpu", n_steps=500)
+    nothing = result.truth[result.inside].norm(dim=1).mean()
+    assert result.error[result.inside].mean() < nothing / 2
+
+
 def test_images_find_the_nearest_training_image():
     train, held_out = images.halves(data.digits())
     result = images.Images(None, None, train[:40] + 0.01, train, held_out, (1, 8, 8))
     assert torch.equal(result.nearest(result.samples), train[:40])
     numbers = result.numbers()
     assert numbers["distance to the nearest training image, samples"] == pytest.approx(0.08, 1e-3)
+
+
+def test_small_noise_is_measured_along_the_way():
+    result = experiments.small_noise(device="cpu", n_steps=200)
+    assert result.steps["DSM"] == [10, 20, 30, 50, 70, 100, 200]
+    assert result.steps["control variate"] == result.steps["antithetic pairs"] == [10, 20]
+    again = experiments.small_noise(device="cpu", n_steps=200)
+    assert result.divergences == again.divergences
+    assert min(result.divergences["control variate"]) < min(result.divergences["DSM"])
+    numbers = result.numbers()
+    assert numbers["DSM, steps"] == 200 and numbers["DSM, seconds"] > 0
+    level = min(result.divergences["DSM"])
+    assert numbers["DSM, divergence then"] == result.divergences["DSM"][-1]
+    assert numbers[f"control variate, steps to {level:.2g}"] <= 20
+
+
+def test_steps_to_a_level_are_infinite_where_it_is_never_reached():
+    result = noisy_targets.SmallNoise({"DSM": [1, 5]}, {"DSM": [3.0, 2.0]}, {"DSM": 1.0})
+    assert result.steps_to(2.5) == {"DSM": 5} and result.steps_to(1.0) == {"DSM": math.inf}
+
+
+def test_a_training_is_measured_after_the_steps_it_says():
+    """A bias with the constant gradient 1: Adam's steps have length lr."""
+    net = networks.ScoreMLP(1, generator=generator(0))
+    start = net.body[-1].bias.item()
+    loss = lambda score, x: score(x)[:, 0]  # noqa: E731
+    batches = iter(lambda: torch.zeros(1, 1), None)
+    seen = noisy_targets.watched(net, loss, batches, [1, 2, 4], lambda net: net.body[-1].bias)
+    assert seen == pytest.approx([start - 0.001 * k for k in (1, 2, 4)], abs=1e-6)
+
+
+def test_share_explained_of_nothing_is_zero_and_of_the_best_what_theory_says():
+    """N(0, I) seen with noise: the best score explains σ²/(1 + σ²) of the target."""
+    x = torch.randn(20_000, 2, generator=generator(1))
+    share = lambda score: noisy_targets.share_explained(score, x, 2.0)  # noqa: E731
+    assert share(torch.zeros_like) == 0
+    assert share(lambda y: -y / 5) == pytest.approx(0.8, abs=0.01)
+
+
+def test_small_noise_digits_has_a_curve_for_each_level_and_loss():
+    result = experiments.small_noise_digits(device="cpu", n_steps=20, sigmas=(0.1, 0.3))
+    assert result.steps == [10, 20]
+    assert {name: tuple(curves.shape) for name, curves in result.explained.items()} == {
+        name: (2, 2) for name in noisy_targets.LOSSES
+    }
+    assert result.numbers()["DSM, σ = 0.3, 20 steps"] == float(result.explained["DSM"][1, 1])
+    assert len(result.picture().axes) == 2
+
+
+def test_the_distance_of_the_two_halves_is_what_chapter_8_compares_with():
+    train, held_out = images.halves(data.digits())
+    assert len(held_out) == 898  # as many images as the experiment draws
+    numbers = images.Images(None, None, train, train, held_out, (1, 8, 8)).numbers()
+    for cloud in ("samples", "training"):
+        told = numbers[f"Wasserstein distance, {cloud} to held-out images"]
+        assert told == pytest.approx(2.65, abs=0.005)
+    assert numbers["distance to the nearest training image, samples"] == 0
+    assert numbers["distance to the nearest training image, held-out images"] > 2
 
 
 def test_list_names_every_experiment(capsys):

@@ -28,6 +28,7 @@ from sbm_lite.explorables import (
     Partition,
     ScoreField,
     Slices,
+    TargetNoise,
     ThreeNames,
     as_module,
     describe,
@@ -76,6 +77,7 @@ def test_settings_reach_repr_and_state():
         (Partition, "separation tilt offset dim proposal_std n_draws seed"),
         (ScoreField, "densities density sigma beta offset probe_x probe_y"),
         (Slices, "dim coupling law seed"),
+        (TargetNoise, "sigma data probe estimator theta n_draws seed"),
         (ThreeNames, "t probe_x probe_y sampler n_calls n_draws seed"),
     ],
 )
@@ -139,6 +141,9 @@ def test_poster_shows_the_settings():
     assert EsmIsm(density="exponential").poster() != EsmIsm().poster()
     assert Partition(offset=1.0).poster() != Partition().poster()
     assert ThreeNames(t=600).poster() != ThreeNames().poster()
+    changes = [{}, {"sigma": 1.0}, {"data": "two points"}, {"theta": 1.0}, {"probe": -1.0}]
+    changes += [{"estimator": name} for name in ("control variate", "antithetic pair")]
+    assert len({TargetNoise(**change).poster() for change in changes}) == len(changes)
 
 
 def test_posters_of_chapter_7_show_the_settings():

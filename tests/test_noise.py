@@ -319,7 +319,7 @@ def test_cosine_betas_make_the_signal_fall_along_a_squared_cosine(n):
     expected = numbers([f[t] / f[0] for t in range(1, n)])
     torch.testing.assert_close(bars[:-1], expected, rtol=1e-9, atol=0)
     assert (bars[-1] / bars[-2]).item() == pytest.approx(1e-3)  # the last β is cut to 0.999
-    assert cosine_betas(n).dtype == torch.float64
+    assert cosine_betas(n).dtype == torch.float64 and len(cosine_betas()) == 1000
 
 
 def test_alpha_bar_is_the_product_of_all_steps_so_far():
@@ -485,3 +485,9 @@ def test_the_score_of_a_step_is_epsilon_over_its_noise():
     epsilon = (x - bar**0.5 * clean) / (1 - bar) ** 0.5
     s = score_from_epsilon(epsilon, (1 - bar) ** 0.5)
     torch.testing.assert_close(s, of_steps(x, 7), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("kernel", [Gaussian(1.0), Laplace(1.0), Mixture([0.5, 0.5], [1.0, 2.0])])
+def test_noise_on_float64_points_has_float64_digits(kernel):
+    draws = kernel.sample(torch.zeros(100, 2, dtype=torch.float64), generator=generator(0))
+    assert (draws != draws.float().double()).float().mean() > 0.9

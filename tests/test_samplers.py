@@ -107,6 +107,21 @@ def test_a_score_that_returns_nan_does_not_pass_silently():
         langevin(lambda x: x * torch.nan, torch.ones(5, 2), step_size=0.1, n_steps=3)
 
 
+def test_a_density_that_refuses_a_runaway_chain_is_reported_as_divergence():
+    """Infinite after a few steps, before the first look: the density raises, we say why."""
+    p = gaussian(dim=1)
+    with pytest.raises(FloatingPointError, match=r"diverged with step_size = 1000000\.0"):
+        langevin(p.score, torch.ones(3, 1), step_size=1e6, n_steps=50, generator=generator(0))
+
+
+def test_a_score_that_complains_of_something_else_is_heard():
+    def score(x):
+        raise ValueError("not today")
+
+    with pytest.raises(ValueError, match="not today"):
+        langevin(score, torch.ones(3, 1), step_size=0.1, n_steps=5, generator=generator(0))
+
+
 def test_a_path_that_diverges_raises_too():
     with pytest.raises(FloatingPointError, match=r"step_size = 4\.5"):
         langevin_path(gaussian().score, torch.ones(5, 2), step_size=4.5, n_steps=500)

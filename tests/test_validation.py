@@ -15,6 +15,7 @@ from sbm_lite import (
     samplers,
     training,
     validation,
+    variance,
 )
 from sbm_lite.densities import GaussianMixture, two_modes
 
@@ -67,6 +68,13 @@ def stay(x, sigma=None):
 
 def dsm(x=X, epsilon=X, sigma=0.5):
     return losses.dsm(stay, x, epsilon, sigma)
+
+
+NET = networks.ScoreMLP(2, width=2, depth=1, generator=runtime.generator(0))
+
+
+def gradients(loss=losses.dsm, batch=(X, X, 0.5)):
+    return variance.per_sample_gradients(NET, loss, *batch)
 
 
 RNG = runtime.generator(0)
@@ -801,6 +809,126 @@ BAD = {
         lambda: training.minibatches(NAN, 1, generator=RNG),
         ValueError,
         "x must be finite",
+    ),
+    # variance
+    "a covariance at NaN": (
+        lambda: variance.target_covariance(stay, NAN, 0.5),
+        ValueError,
+        "x must be finite",
+    ),
+    "a covariance without points": (
+        lambda: variance.target_covariance(stay, X[:0], 0.5),
+        ValueError,
+        SHAPE + r"\(0, 2\)",
+    ),
+    "a covariance at level 0": (
+        lambda: variance.target_covariance(stay, X, 0),
+        ValueError,
+        "sigma " + NUMBER + r"0\.0",
+    ),
+    "a covariance at two levels": (
+        lambda: variance.target_covariance(stay, X, torch.ones(2)),
+        ValueError,
+        r"sigma must be one number or have shape \(3,\), got \(2,\)",
+    ),
+    "a gap of an energy": (
+        lambda: variance.conditional_gap(lambda x: x.sum(1), X, 0.5),
+        ValueError,
+        r"f\(x\) and x must have the same shape, got \(3,\) and \(3, 2\)",
+    ),
+    "a gap at NaN": (lambda: variance.conditional_gap(stay, NAN, 0.5), ValueError, "x must be fin"),
+    "a gap at level −1": (
+        lambda: variance.conditional_gap(stay, X, -1.0),
+        ValueError,
+        "sigma " + NUMBER + r"-1\.0",
+    ),
+    **{
+        f"{loss.__name__} {what}": (call, error, words)
+        for loss in (variance.dsm_controlled, variance.dsm_antithetic)
+        for what, call, error, words in (
+            (
+                "with short noise",
+                lambda loss=loss: loss(stay, X, X[:1], 0.5),
+                ValueError,
+                r"epsilon and x must have the same shape, got \(1, 2\) and \(3, 2\)",
+            ),
+            (
+                "with one noise for all",
+                lambda loss=loss: loss(stay, X, X[0], 0.5),
+                ValueError,
+                r"epsilon must have shape \(n, d\), n and d at least 1, got \(2,\)",
+            ),
+            (
+                "of NaN noise",
+                lambda loss=loss: loss(stay, X[:1], NAN, 0.5),
+                ValueError,
+                "epsilon must be finite",
+            ),
+            ("at NaN", lambda loss=loss: loss(stay, NAN, X[:1], 0.5), ValueError, "x must be fin"),
+            (
+                "at one bad level",
+                lambda loss=loss: loss(stay, X, X, [1.0, -2.0, 3.0]),
+                ValueError,
+                r"sigma must be > 0 everywhere, got -2\.0",
+            ),
+            (
+                "of a narrow score",
+                lambda loss=loss: loss(lambda x: x[:, :1], X, X, 0.5),
+                ValueError,
+                r"score\(x\) and x must have the same shape, got \(3, 1\) and \(3, 2\)",
+            ),
+        )
+    },
+    "gradients of a mean": (
+        lambda: gradients(lambda *batch: losses.dsm(*batch).mean()),
+        ValueError,
+        r"loss must give one value per point, shape \(3,\), got \(\)",
+    ),
+    "gradients at NaN": (lambda: gradients(losses.ism, (NAN,)), ValueError, "x must be finite"),
+    "gradients at a list": (
+        lambda: gradients(losses.ism, ([[0.0, 0.0]],)),
+        TypeError,
+        r"x must be a torch\.Tensor .* got list",
+    ),
+    "the variance of one gradient": (
+        lambda: variance.total_variance(X[:1]),
+        ValueError,
+        "g must have at least 2 rows, got 1",
+    ),
+    "the variance of numbers": (
+        lambda: variance.total_variance(X[:, 0]),
+        ValueError,
+        r"g must have shape \(n, d\), n and d at least 1, got \(3,\)",
+    ),
+    "the noise scale of one gradient": (
+        lambda: variance.noise_scale(X[:1]),
+        ValueError,
+        "g must have at least 2 rows, got 1",
+    ),
+    "the noise scale of NaN": (
+        lambda: variance.noise_scale(NAN.expand(2, 2)),
+        ValueError,
+        "g must be finite",
+    ),
+    "a coefficient of two sizes": (
+        lambda: variance.optimal_coefficient(X, X[:2]),
+        ValueError,
+        r"g and h must have the same shape, got \(3, 2\) and \(2, 2\)",
+    ),
+    "a coefficient of one control": (
+        lambda: variance.optimal_coefficient(X, X[:1]),
+        ValueError,
+        "h must have at least 2 rows, got 1",
+    ),
+    "a control of NaN": (
+        lambda: variance.optimal_coefficient(X[:2], NAN.expand(2, 2)),
+        ValueError,
+        "h must be finite",
+    ),
+    "a constant control": (
+        lambda: variance.optimal_coefficient(torch.eye(3), torch.ones(3, 3)),
+        ValueError,
+        "h must vary: a constant controls nothing",
     ),
     # diagnostics
     "one value": (

@@ -1,16 +1,19 @@
-"""Run the claims and write book/claims.md: `make claims`.
+"""Run the claims and the errata, and write book/claims.md and book/errata.md: `make claims`.
 
 python -m tools.claims
 """
 
 import json
-import math
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import yaml
+
+from tools import errata
+from tools.tables import rounded, table
 
 ROOT = Path(__file__).parents[1]
 ROWS, PAGE = ROOT / "book" / "claims.yml", ROOT / "book" / "claims.md"
@@ -34,11 +37,12 @@ def rows():
 
 
 def run():
-    """Run the tests; returns pytest's exit code and claim → tests, verdict, checks."""
+    """Run the tests; returns pytest's exit code and claim or slip → tests, verdict, checks."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "report.json"
         command = ["-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", "tests/claims"]
-        options = ["--ignore", "tests/claims/test_claims_page.py", "--claims-report", str(file)]
+        without = [f"--ignore=tests/claims/test_{name}_page.py" for name in ("claims", "errata")]
+        options = [*without, "--claims-report", str(file)]
         done = subprocess.run([sys.executable, *command, *options], cwd=ROOT, check=False)
         return done.returncode, json.loads(file.read_text(encoding="utf8"))
 
@@ -55,13 +59,17 @@ def page(claims, results):
 
 
 def totals(claims, results):
-    """One sentence: how many claims, how many checked, how many hold."""
+    """One sentence: how many claims, how many checked, how many hold, what the others are."""
+    ours = sum(claim.get("own", False) for claim in claims)
+    kinds = Counter(claim["kind"] for claim in claims)
     checked = [claim["id"] for claim in claims if claim["kind"] == "checked"]
     holding = sum(results.get(name, {}).get("verdict") == "holds" for name in checked)
     tests = {test for name in checked for test in results.get(name, {}).get("tests", [])}
     return (
-        f"**{len(claims)} claims: {len(checked)} checked by {len(tests)} tests, {holding} hold; "
-        f"{len(claims) - len(checked)} not checkable.**\n"
+        f"**{len(claims)} claims, {len(claims) - ours} taken over from the sources and {ours} of "
+        f"our own: {len(checked)} checked by {len(tests)} tests, {holding} hold; not checkable: "
+        f"{kinds['definition']} definitions, {kinds['history']} of history, "
+        f"{kinds['opinion']} opinions.**\n"
     )
 
 
@@ -69,7 +77,8 @@ def entry(claim, result):
     """One claim: its heading is its anchor, c3-13 for C3.13."""
     blocks = [f"### {claim['id']}", claim["statement"]]
     if result:
-        blocks.append(table(result["checks"]))
+        lines = [(check["what"], *numbers(check)) for check in result["checks"]]
+        blocks.append(table(("quantity", "expected", "measured"), lines))
     blocks.append(f"**{verdict(claim, result)}.** {links(claim)}")
     if result:
         blocks.append("Checked by " + ", ".join(f"`{test}`" for test in result["tests"]) + ".")
@@ -89,17 +98,9 @@ def links(claim):
     said = [f"[In the text]({name}.ipynb#{section})"]
     said += ["{cite:t}`" + key + "`" for key in claim.get("citation", [])]
     if "slip" in claim:
-        said.append("Corrects " + " and ".join(claim["slip"]))
+        slips = [f"[{name}](errata.md#{name.lower().replace('.', '-')})" for name in claim["slip"]]
+        said.append("Corrects " + " and ".join(slips))
     return ". ".join(said) + "."
-
-
-def table(checks):
-    """What was expected and what was measured, three columns narrow enough for a phone."""
-    lines = ["| quantity | expected | measured |", "|:--|--:|--:|"]
-    for check in checks:
-        cells = check["what"].replace("|", r"\|"), *numbers(check)
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
 
 
 def numbers(check):
@@ -113,25 +114,16 @@ def numbers(check):
     return rounded(expected, digits), rounded(measured, digits)
 
 
-def rounded(x, digits=2):
-    """`x` to so many significant digits: 1.3, 0.001, 51, 50,000, $6.8\\times10^{-16}$."""
-    if not math.isfinite(x):
-        return "not a number" if math.isnan(x) else "infinite"
-    mantissa, exponent = f"{x:.{digits - 1}e}".split("e")
-    if x == 0 or -4 <= int(exponent) <= 5:
-        return f"{float(f'{mantissa}e{exponent}'):,.10g}".replace("-", "−")
-    factor = "" if float(mantissa) == 1 else f"{float(mantissa):g}\\times"
-    return f"${factor}10^{{{int(exponent)}}}$"
-
-
 def main():
-    """Run, write the page, and fail when a claim does."""
+    """Run, write both pages, and fail when a claim does."""
     code, results = run()
     if code not in (0, 1) or not results:  # neither passed nor failed: nothing to report
-        print(f"{PAGE.relative_to(ROOT)} is left as it was: the claims could not be run")
+        print("the pages are left as they were: the claims could not be run")
         return code or 1
-    PAGE.write_text(page(rows(), results), encoding="utf8")
-    print(f"wrote {PAGE.relative_to(ROOT)}")
+    claims = rows()
+    PAGE.write_text(page(claims, results), encoding="utf8")
+    errata.PAGE.write_text(errata.page(errata.rows(), claims, results), encoding="utf8")
+    print(f"wrote {PAGE.relative_to(ROOT)} and {errata.PAGE.relative_to(ROOT)}")
     return code
 
 

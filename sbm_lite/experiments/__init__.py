@@ -20,6 +20,7 @@ from sbm_lite.experiments.images import (
     ncsn_digits,
     ncsn_mnist,
 )
+from sbm_lite.experiments.noisy_targets import small_noise, small_noise_digits
 from sbm_lite.experiments.toys import (
     annealing_film,
     ddpm_two_modes,
@@ -46,6 +47,8 @@ EVERY = {
         ddpm_two_modes,
         ncsn_digits,
         ddpm_digits,
+        small_noise,
+        small_noise_digits,
         manifold_cifar10,
         ncsn_mnist,
         ddpm_mnist,

@@ -130,3 +130,35 @@ def images(result) -> Figure:
     axes[0].set_title("samples")
     axes[1].set_title("ten of them, and the nearest training image of each")
     return figure
+
+
+STYLES = {  # of the losses of chapter 9
+    "DSM": ("neutral", "o-"),
+    "control variate": ("model", "s-"),
+    "antithetic pairs": ("data", "^--"),
+}
+
+
+def small_noise(result) -> Figure:
+    """Fisher divergence against steps of training, one curve for each loss."""
+    figure, ax = plt.subplots(figsize=(6.4, 3.6))
+    for name, (role, marks) in STYLES.items():
+        line = {"color": figures.COLOURS[role], "label": name, "markersize": 4}
+        ax.plot(result.steps[name], result.divergences[name], marks, **line)
+    ax.set(xscale="log", yscale="log", xlabel="step of training", ylabel="Fisher divergence")
+    ax.legend()
+    return figure
+
+
+def small_noise_digits(result) -> Figure:
+    """The share of the noise that each loss's network explains, a panel for each level."""
+    n = len(result.sigmas)
+    figure, axes = plt.subplots(1, n, figsize=(3 * n, 3), layout="constrained", squeeze=False)
+    for i, (ax, sigma) in enumerate(zip(axes[0], result.sigmas, strict=True)):
+        for name, (role, marks) in STYLES.items():
+            line = {"color": figures.COLOURS[role], "label": name, "markersize": 4}
+            ax.plot(result.steps, result.explained[name][i], marks, **line)
+        ax.set(xscale="log", xlabel="step of training", title=f"σ = {sigma:g}")
+    axes[0, 0].set_ylabel("share explained")
+    axes[0, 0].legend()
+    return figure

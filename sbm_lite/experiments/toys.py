@@ -117,7 +117,7 @@ def low_density(*, device: str = "auto", seed: int = 0, n_steps: int = 10_000) -
     """
     rng = runtime.generator(seed, runtime.device(device))
     net = base.NETWORKS["low_density"](rng)
-    loss = lambda s, x: losses.ssm_vr(s, x, losses.slices(x, "Gaussian", generator=rng))  # noqa: E731
+    loss = lambda s, x: losses.ssm_vr(s, x, losses.gaussian_slices(x, generator=rng))  # noqa: E731
     return error_map(net, fit(net, loss, draws(MODES, 128, generator=rng), n_steps=n_steps))
 
 

@@ -15,6 +15,7 @@ from sbm_lite.explorables.learned_field import LearnedField
 from sbm_lite.explorables.partition import Partition
 from sbm_lite.explorables.score_field import ScoreField
 from sbm_lite.explorables.slices import Slices
+from sbm_lite.explorables.target_noise import TargetNoise
 from sbm_lite.explorables.three_names import ThreeNames
 
 EVERY = (
@@ -26,6 +27,7 @@ EVERY = (
     Partition,
     ScoreField,
     Slices,
+    TargetNoise,
     ThreeNames,
 )
 
@@ -42,6 +44,7 @@ __all__ = [
     "Partition",
     "ScoreField",
     "Slices",
+    "TargetNoise",
     "ThreeNames",
     "as_module",
     "describe",

@@ -132,6 +132,12 @@ export function momentsOf(x) {
   return { mean, trace: x.reduce((sum, v, j) => sum + (v - mean[j % 2]) ** 2, 0) / (n - 1) };
 }
 
+/** Mean and variance (n − 1) of numbers; NaN where there are too few. */
+export function meanAndVariance(values) {
+  const n = values.length, mean = values.reduce((sum, v) => sum + v, 0) / n;
+  return [mean, n > 1 ? values.reduce((sum, v) => sum + (v - mean) ** 2, 0) / (n - 1) : NaN];
+}
+
 /** One step of Langevin dynamics into `out`: x + (η/2) s + √η z. */
 export function langevinStep(x, score, z, stepSize, out) {
   const drift = stepSize / 2, spread = Math.sqrt(stepSize);

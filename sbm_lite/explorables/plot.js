@@ -11,12 +11,13 @@
  *     plot.upright(x, "neutral", { from, to, dash });     // from floor to ceiling, or so far
  *     plot.text(x, y, "words", "ink", { align, dx, dy }); // moved by CSS pixels, kept in the picture
  *   }
+ *   const place = plot.handle("Drag me", (x) => …); // x follows the pointer; place(x, y) after frame
  *   plot.node; key([["truth", "line", "theory"], …]);     // what to put on the page
  *
  * An axis is { from, to, log, label, ticks, format }; only the first two are needed. A role is "data",
  * "model", "truth", "path", "neutral", "ink" or "quiet".
  */
-import { h, makePicture } from "./stage.js";
+import { h, makeDraggable, makePicture } from "./stage.js";
 
 const LETTERS = 12; // CSS pixels
 const ROOM = { right: 12, top: 10, label: 20, bottom: 22, gap: 6 }; // around the frame, CSS pixels
@@ -139,7 +140,20 @@ export function makePlot(stage, theme, { label, aspect = 1.6, paint }) {
     context.fillText(words, px, py);
   };
 
-  return { node: picture.node, frame, line, area, dots, upright, text };
+  const handle = (title, follow) => {
+    const { node } = picture, knob = h("div", { class: "sbm-handle", title });
+    node.append(knob);
+    makeDraggable(node, knob, ({ clientX }) => {
+      const { left } = node.getBoundingClientRect();
+      follow(x.back((clientX - left - node.clientLeft) * picture.scale));
+    });
+    return (atX, atY) => {
+      const top = Math.max(box.top, Math.min(box.bottom, y(atY)));
+      Object.assign(knob.style, { left: `${(100 * x(atX)) / picture.size}%`, top: `${(100 * top) / picture.height}%` });
+    };
+  };
+
+  return { node: picture.node, frame, line, area, dots, upright, text, handle };
 }
 
 /** A line of swatches and words: entries [role, "line" | "dash" | "area" | "dot" | "ring" | "cross", words]. */
@@ -148,10 +162,11 @@ export function key(entries) {
   return h("p", { class: "sbm-key" }, ...entries.map(([role, kind, words]) => h("span", {}, swatch(role, kind), words)));
 }
 
-/** From the units of an axis to pixels between `start` and `end`. */
+/** From the units of an axis to pixels between `start` and `end`, and `back`. */
 function scaleOf({ from, to, log = false }, start, end) {
-  const f = log ? Math.log : (v) => v, a = f(from), b = f(to);
-  return (v) => start + ((end - start) * (f(v) - a)) / (b - a);
+  const [f, inverse] = log ? [Math.log, Math.exp] : [(v) => v, (v) => v], a = f(from), b = f(to);
+  const back = (px) => inverse(a + ((b - a) * (px - start)) / (end - start));
+  return Object.assign((v) => start + ((end - start) * (f(v) - a)) / (b - a), { back });
 }
 
 /** Pairs [value, text]: those given, else about five round numbers, else every power of ten. */

@@ -2,7 +2,7 @@
  * The trace of a Jacobian A from slices vᵀAv along random directions v, one after the other.
  * Traits: dim, coupling, law, seed.
  */
-import { fillNormals, generator } from "./maths.js";
+import { fillNormals, generator, meanAndVariance } from "./maths.js";
 import { key, makePlot } from "./plot.js";
 import { button, chooser, h, makeLoop, makeStage, makeTheme, makeVoice, prefersStill, readout, say, short, slider, wholeNumber } from "./stage.js";
 
@@ -85,12 +85,6 @@ export function drawSlice(a, dim, law, uniform) {
   const z = new Float64Array(dim + (dim % 2));
   fillNormals(uniform, z);
   return quadraticForm(a, law.direct(z.subarray(0, dim)));
-}
-
-/** Mean and variance (n − 1) of numbers; NaN where there are too few. */
-export function meanAndVariance(values) {
-  const n = values.length, mean = values.reduce((sum, v) => sum + v, 0) / n;
-  return [mean, n > 1 ? values.reduce((sum, v) => sum + (v - mean) ** 2, 0) / (n - 1) : NaN];
 }
 
 function render({ model, el }) {

@@ -440,7 +440,7 @@ export function probeSliders(stage, label, x, y, { reach = 8, step = 0.1 } = {})
 }
 
 /** The mouse may start anywhere on the picture; a finger takes the handle, or taps, and can still scroll. */
-function makeDraggable(area, handle, follow) {
+export function makeDraggable(area, handle, follow) {
   area.addEventListener("pointerdown", (event) => {
     if (event.pointerType !== "mouse" && event.target !== handle) return;
     handle.setPointerCapture(event.pointerId);

@@ -12,6 +12,7 @@ from sbm_lite.labs.ncsn import ncsn_experiment, ncsn_lab
 from sbm_lite.labs.panel import DENSITIES, Lab, Outcome
 from sbm_lite.labs.score import score_experiment, score_lab
 from sbm_lite.labs.slices import slices_experiment, slices_lab
+from sbm_lite.labs.target_noise import target_noise_experiment, target_noise_lab
 
 __all__ = [
     "DENSITIES",
@@ -33,4 +34,6 @@ __all__ = [
     "score_lab",
     "slices_experiment",
     "slices_lab",
+    "target_noise_experiment",
+    "target_noise_lab",
 ]

@@ -9,7 +9,14 @@ from sbm_lite import calculus, densities, diagnostics, figures, losses, runtime
 from sbm_lite.labs.panel import Lab, Outcome, slider
 
 N_POINTS = 500
-LAWS = ["Rademacher", "Gaussian", "sphere of radius √d", "unit sphere"]
+LAWS = {
+    "Rademacher": losses.slices,
+    "Gaussian": losses.gaussian_slices,
+    "sphere of radius √d": losses.sphere_slices,
+    "unit sphere": lambda x, generator: (
+        losses.sphere_slices(x, generator=generator) / x.shape[1] ** 0.5
+    ),
+}
 FORMS = ["plain", "variance reduced"]
 
 
@@ -17,11 +24,13 @@ def slices_experiment(
     law: str, form: str, dim: int, n_slices: int, sigma: float, seed: int
 ) -> Outcome:
     """The sliced loss of an exact score at 500 points, slice after slice, beside exact ISM."""
+    if law not in LAWS:
+        raise ValueError(f"law must be one of {', '.join(LAWS)}, got {law!r}")
     stream = runtime.generator(seed)
     p = _two_clouds(dim).smoothed(sigma)
     x = p.sample(N_POINTS, generator=stream).double()
     loss = losses.ssm if form == "plain" else losses.ssm_vr
-    draws = [loss(p.score, x, _draw(law, x, stream)) for _ in range(n_slices)]
+    draws = [loss(p.score, x, LAWS[law](x, generator=stream)) for _ in range(n_slices)]
     values = torch.stack(draws)  # (slice, point)
     mean, variance = _theory(law, form, p.score(x), calculus.jacobian(p.score, x))
     ism = float(losses.ism(p.score, x).mean())
@@ -43,12 +52,6 @@ def _two_clouds(dim: int) -> densities.GaussianMixture:
     """Two unit clouds of weights 0.3 and 0.7, four apart along the diagonal."""
     centre = torch.full((1, dim), 2 / dim**0.5)
     return densities.GaussianMixture.isotropic([0.3, 0.7], torch.cat([-centre, centre]), 1.0)
-
-
-def _draw(law: str, x: torch.Tensor, stream: torch.Generator) -> torch.Tensor:
-    """One slice per point; those of length 1 are those of length √d, divided."""
-    v = losses.slices(x, "sphere" if "sphere" in law else law, generator=stream)
-    return v / x.shape[1] ** 0.5 if law == "unit sphere" else v
 
 
 def _theory(law: str, form: str, s: torch.Tensor, jacobian: torch.Tensor):
@@ -90,7 +93,7 @@ def slices_lab() -> Lab:
     """Lab of chapter 5: the sliced loss, its mean and its variance, beside exact ISM."""
     return Lab(
         slices_experiment,
-        law=widgets.Dropdown(options=LAWS, description="law of v"),
+        law=widgets.Dropdown(options=list(LAWS), description="law of v"),
         form=widgets.Dropdown(options=FORMS, description="form"),
         dim=slider(widgets.IntSlider, 10, "dimension d", min=1, max=100),
         n_slices=slider(widgets.IntSlider, 50, "slices", min=1, max=300),

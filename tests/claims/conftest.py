@@ -1,9 +1,14 @@
-"""How a test becomes a line of book/claims.md: the fixture `check` and the report of a run."""
+"""How a test becomes a line of book/claims.md or of book/errata.md.
+
+The fixture `check` belongs to claims, `apart` to slips; the report of a run gathers their lines.
+"""
 
 import json
 from pathlib import Path
 
 import pytest
+
+LINES = {"claim": "check", "slip": "apart"}  # marker → the fixture whose lines its page shows
 
 
 def pytest_addoption(parser):
@@ -17,9 +22,10 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """Write the claims of a test into its report, in a form that survives the way from a worker."""
+    """Write a test's markers into its report, in a form that survives the way from a worker."""
     for item in items:
-        item.user_properties += [("claim", mark.args[0]) for mark in item.iter_markers("claim")]
+        for marker in LINES:
+            item.user_properties += [(marker, mark.args[0]) for mark in item.iter_markers(marker)]
 
 
 @pytest.fixture
@@ -44,8 +50,31 @@ def check(request):
     return compare
 
 
+@pytest.fixture
+def apart(request):
+    """apart("what", printed=…, right=…, by=…) asserts |printed − right| > by > 0.
+
+    `printed` is what the source's formula gives, `right` what is true, both computed; `by` is the
+    error they could have between them. Two strings must differ. Each call becomes a line of the
+    page; that `right` is right is for `check` or a plain assert to show.
+    """
+
+    def compare(what, *, printed, right, by=0.0):
+        __tracebackhide__ = True
+        assert isinstance(printed, str) == isinstance(right, str), "two numbers or two strings"
+        if not isinstance(right, str):
+            printed, right, by = float(printed), float(right), float(by)
+            assert by > 0, f"{what}: say by how much they differ"
+        line = {"what": what, "printed": printed, "right": right, "by": by}
+        request.node.user_properties.append(("apart", line))
+        differ = printed != right if isinstance(right, str) else abs(printed - right) > by
+        assert differ, f"{what}: {printed} as printed, right {right}, not apart by {by}"
+
+    return compare
+
+
 class Report:
-    """Gather claim → tests, verdict and checks while the tests run; write them at the end."""
+    """Gather claim or slip → tests, verdict, checks while the tests run; write them at the end."""
 
     def __init__(self, file):
         self.file, self.claims = file, {}
@@ -53,16 +82,19 @@ class Report:
     def pytest_runtest_logreport(self, report):
         if report.when != "call" and report.passed:
             return
-        names = [value for key, value in report.user_properties if key == "claim"]
-        lines = [value for key, value in report.user_properties if key == "check"]
-        for name in names:
-            empty = {"tests": [], "verdict": "holds", "checks": []}
-            claim = self.claims.setdefault(name, empty)
-            if (test := report.nodeid.split("[")[0]) not in claim["tests"]:
-                claim["tests"].append(test)
-            claim["checks"] += lines
-            if not report.passed:
-                claim["verdict"] = "fails"
+        for marker, fixture in LINES.items():
+            lines = [value for key, value in report.user_properties if key == fixture]
+            for name in [value for key, value in report.user_properties if key == marker]:
+                self.note(name, lines, report)
+
+    def note(self, name, lines, report):
+        empty = {"tests": [], "verdict": "holds", "checks": []}
+        claim = self.claims.setdefault(name, empty)
+        if (test := report.nodeid.split("[")[0]) not in claim["tests"]:
+            claim["tests"].append(test)
+        claim["checks"] += lines
+        if not report.passed:
+            claim["verdict"] = "fails"
 
     def pytest_sessionfinish(self):
         text = json.dumps(dict(sorted(self.claims.items())), indent=1, ensure_ascii=False)

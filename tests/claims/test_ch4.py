@@ -305,6 +305,29 @@ def test_one_minimiser(check):
 
 
 @pytest.mark.claim("C4.12")
+def test_the_linear_system_solves_both(check):
+    """s = b + θ₁ sin x + θ₂ cos x with b = −x/2: G and g by scipy, both losses by the package."""
+    psi, slope = (np.sin, np.cos), (np.cos, lambda x: -np.sin(x))
+    G = [[integral(lambda x, f=f, g=g: line_density(x) * f(x) * g(x)) for g in psi] for f in psi]
+    g = [
+        integral(lambda x, f=f, df=df: line_density(x) * (df(x) - x / 2 * f(x)))
+        for f, df in zip(psi, slope, strict=True)
+    ]
+    by_hand = np.linalg.solve(G, [-v for v in g])
+    x, w = nodes(LINE)
+    def field(t):
+        return lambda x: -x / 2 + t[0] * torch.sin(x) + t[1] * torch.cos(x)
+    for name, loss in (
+        ("ESM", lambda t: float(w @ losses.esm(field(t), x, LINE.score(x)))),
+        ("ISM", lambda t: float(w @ losses.ism(field(t), x))),
+    ):
+        found = minimize(loss, [0.0, 0.0], tol=1e-10).x
+        for k in (0, 1):
+            check(f"θ{'₁₂'[k]}: minimum of {name}, and G θ = −g", expected=by_hand[k],
+                  measured=found[k], within=1e-4)  # fmt: skip
+
+
+@pytest.mark.claim("C4.12")
 def test_linear_scores_give_the_precision_matrix(check):
     """Minimise over all 2 × 2 matrices, without assuming symmetry."""
     cov = torch.tensor([[2.0, 1.2], [1.2, 1.0]], dtype=torch.float64)
@@ -337,6 +360,35 @@ def test_a_kink_loses_nothing(check):
     )
     error = standard_error(gap)
     check("J_ESM − J_ISM with a kink", expected=0.5, measured=gap.mean(), within=4.5 * error)
+
+
+@pytest.mark.claim("C4.13")
+@pytest.mark.parametrize("b", [0.0, 0.5, -1.0])
+def test_a_kink_spoils_the_gradient(check, b):
+    """s = −relu(x − b) on N(0, 1): J_ISM = −P(x > b) + ½E(x − b)₊² has slope φ(b) − E(x − b)₊;
+    the trace of a sample does not change with b, and autograd finds the second term alone."""
+    at = torch.tensor(b, dtype=torch.float64, requires_grad=True)
+    x = gaussian(dim=1).sample(200_000, generator=generator(14)).double()
+    losses.ism(lambda x: -torch.relu(x - at), x).mean().backward()
+    error = 4.5 * standard_error(torch.relu(x - b)[:, 0])
+    def exact(b):
+        return -norm.sf(b) + quad(lambda x: (x - b) ** 2 / 2 * norm.pdf(x), b, 12)[0]
+    slope = (exact(b + 1e-4) - exact(b - 1e-4)) / 2e-4
+    check(f"∂J_ISM/∂b − autograd's, b = {b:g}: φ(b)", expected=norm.pdf(b),
+          measured=slope - at.grad, within=error)  # fmt: skip
+    smooth = torch.nn.functional.softplus  # of steepness 5, where nothing goes missing
+    at.grad = None
+    terms = losses.ism(lambda x: -smooth(x - at, beta=5.0), x)
+    terms.mean().backward()
+    def rounded(b):
+        u = torch.linspace(-9, 9, 20_001, dtype=torch.float64)[:, None]
+        loss = losses.ism(lambda x: -smooth(x - b, beta=5.0), u)
+        return float(torch.tensor(norm.pdf(u[:, 0])) @ loss) * 9e-4
+    slope = (rounded(b + 1e-3) - rounded(b - 1e-3)) / 2e-3
+    z = 5 * (x - b)  # the derivative of one term in b, for its standard error
+    each = 5 * torch.sigmoid(z) * torch.sigmoid(-z) - smooth(x - b, beta=5.0) * torch.sigmoid(z)
+    check(f"the same with a rounded kink, b = {b:g}", expected=0, measured=slope - at.grad,
+          within=4.5 * standard_error(each[:, 0]) + 1e-4)  # fmt: skip
 
 
 def edge_information(a, margin=0.0):
@@ -601,6 +653,29 @@ def test_kl_is_the_sum_of_fisher_divergences(check):
 
     total = quad(fisher, 0, 50, limit=200)[0] + quad(lambda u: fisher(1 / u) / u**2, 0, 0.02)[0]
     check("∫ D_F dt from 0 to ∞", expected=exact, measured=total, within=1e-5)
+
+
+@pytest.mark.claim("C4.23")
+def test_nothing_is_left_of_kl_far_out(check):
+    """KL(p_t‖q_t) ≤ W₂²(p, q)/2t, which is why the integral is all of KL; W₂ by quantiles."""
+    def quantiles(p, u):  # of a mixture on the line, by bisection
+        low, high = np.full_like(u, -30.0), np.full_like(u, 30.0)
+        for _ in range(60):
+            middle = (low + high) / 2
+            stds = p.covariances[:, 0, 0].sqrt().numpy()
+            cdf = norm.cdf((middle[:, None] - p.means[:, 0].numpy()) / stds) @ p.weights.numpy()
+            low, high = np.where(cdf < u, middle, low), np.where(cdf < u, high, middle)
+        return middle
+    u = (np.arange(20_000) + 0.5) / 20_000
+    square = np.mean((quantiles(LINE, u) - quantiles(OTHER, u)) ** 2)
+    scaled = {}
+    for t in (0.01, 1.0, 100.0, 1e4):
+        p, q = (m.smoothed(t**0.5) for m in (LINE, OTHER))
+        scaled[t] = 2 * t * kl(p, q, 12 * (2 + t**0.5))
+        assert scaled[t] < square
+    means = [float(m.weights @ m.means[:, 0]) for m in (LINE, OTHER)]
+    check("2t KL at t = 10⁴: the squared distance of the means", expected=np.diff(means)[0] ** 2,
+          measured=scaled[1e4], within=1e-5)  # fmt: skip
 
 
 @pytest.mark.claim("C4.23")

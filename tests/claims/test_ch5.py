@@ -9,11 +9,20 @@ import torch
 from torch.distributions import Bernoulli
 
 from sbm_lite.densities import GaussianMixture
-from sbm_lite.losses import ism, slices, ssm, ssm_fd, ssm_vr
+from sbm_lite.losses import (
+    gaussian_slices,
+    ism,
+    slices,
+    sphere_slices,
+    ssm,
+    ssm_fd,
+    ssm_vr,
+)
 from sbm_lite.networks import ScoreMLP
 from sbm_lite.runtime import generator
 
 FORMS = [("SSM", ssm), ("SSM-VR", ssm_vr)]
+LAWS = {"Rademacher": slices, "Gaussian": gaussian_slices, "sphere": sphere_slices}
 
 
 def network(d, seed=0):
@@ -78,12 +87,12 @@ def test_averaged_over_all_signs_it_is_ism(name, loss, check):
 @pytest.mark.claim("C5.02")
 @pytest.mark.parametrize(("name", "loss"), FORMS)
 @pytest.mark.parametrize("d", [2, 8])
-@pytest.mark.parametrize("law", ["Rademacher", "Gaussian", "sphere"])
+@pytest.mark.parametrize("law", LAWS)
 def test_the_optimum_and_the_value_on_a_gaussian(name, loss, d, law, check):
     """p = N(0, I): best a = 1, and there the mean loss is −d/2."""
     n = 200_000
     x = normals(n, d, 2)
-    v = slices(x, law, generator=generator(3))
+    v = LAWS[law](x, generator=generator(3))
     a = best_a(loss, x, v)
     error = 4.5 * ((2 + 8 / d) / n) ** 0.5
     check(f"best a, {name}, {law}, d = {d}", expected=1, measured=a, within=error)
@@ -116,12 +125,12 @@ def test_with_another_second_moment_it_is_another_trace(check):
 
 
 @pytest.mark.claim("C5.03")
-@pytest.mark.parametrize("law", ["Rademacher", "Gaussian", "sphere"])
+@pytest.mark.parametrize("law", LAWS)
 def test_the_slices_that_the_package_draws(law, check):
     """Through the package: SSM-VR of the linear field s = Ax at x = 0 is vᵀAv."""
     n, a = 400_000, normals(4, 4, 4)
     x = torch.zeros(n, 4).double()
-    looks = ssm_vr(lambda x: x @ a.T, x, slices(x, law, generator=generator(6)))
+    looks = ssm_vr(lambda x: x @ a.T, x, LAWS[law](x, generator=generator(6)))
     error = 4.5 * looks.std() / n**0.5
     check(f"mean of vᵀAv, {law}", expected=a.trace(), measured=looks.mean(), within=error)
 
@@ -296,7 +305,7 @@ def test_what_slices_add_to_the_noise_of_the_data(m, check):
 def test_the_relative_error_of_one_slice_falls_like_one_over_root_d(d, check):
     """s = −x at x = 0: the slice is −‖v‖², minus a χ² variable with d degrees of freedom."""
     n, x = 10_000, torch.zeros(10_000, d).double()
-    looks = ssm_vr(lambda x: -x, x, slices(x, "Gaussian", generator=generator(16)))
+    looks = ssm_vr(lambda x: -x, x, gaussian_slices(x, generator=generator(16)))
     exact = scipy.stats.chi2(d).std() / d
     within = 4.5 * exact * ((2 + 12 / d) / 4 / n) ** 0.5  # kurtosis
     check(f"relative error, d = {d}", expected=exact, measured=looks.std() / d, within=within)
@@ -308,7 +317,7 @@ def test_the_relative_error_of_one_slice_falls_like_one_over_root_d(d, check):
 def test_where_one_direction_dominates_it_does_not_fall(d, check):
     """s = −Σx (1, …, 1), a rank-one Jacobian of trace −d: the slice is −(Σv)², minus d χ²₁."""
     n, x = 20_000, torch.zeros(20_000, d).double()
-    v = slices(x, "Gaussian", generator=generator(39))
+    v = gaussian_slices(x, generator=generator(39))
     looks = ssm_vr(lambda x: -x.sum(1, keepdim=True).expand_as(x), x, v)
     squares = (looks / d + 1) ** 2
     error = 4.5 * squares.std() / n**0.5
@@ -322,7 +331,7 @@ def test_where_one_direction_dominates_it_does_not_fall(d, check):
 def test_the_plain_loss_is_off_by_root_two_of_its_size(law, d, check):
     """s = −x on N(0, I), two slices at each point: √(E Var_v) beside a loss of size d/2."""
     n, x = 10_000, normals(10_000, d, 40)
-    first, second = (ssm(lambda x: -x, x, slices(x, law, generator=generator(k))) for k in (41, 42))
+    first, second = (ssm(lambda x: -x, x, LAWS[law](x, generator=generator(k))) for k in (41, 42))
     squares = (first - second) ** 2 / 2 / (d / 2) ** 2
     error = 4.5 * squares.std() / n**0.5
     exact = {"Gaussian": (d**2 + 2 * d) / 2, "Rademacher": d * (d - 1) / 2}[law] / (d / 2) ** 2
@@ -456,14 +465,14 @@ def test_variance_of_the_slices_that_the_package_draws(law, exact, check):
     """M has 1, 0, 3 on the diagonal and 3, 1, −2 beside it: trace 4, ‖M‖² = 38."""
     n, a = 400_000, torch.tensor([[1.0, 4.0, 2.0], [2.0, 0.0, -4.0], [0.0, 0.0, 3.0]]).double()
     x = torch.zeros(n, 3).double()
-    looks = ssm_vr(lambda x: x @ a.T, x, slices(x, law, generator=generator(30)))
+    looks = ssm_vr(lambda x: x @ a.T, x, LAWS[law](x, generator=generator(30)))
     squares = (looks - 4) ** 2
     error = 4.5 * squares.std() / n**0.5
     check(f"variance, {law}", expected=exact, measured=squares.mean(), within=error)
 
 
 @pytest.mark.claim("C5.14")
-def test_no_independent_coordinates_beat_signs(check):
+def test_between_signs_and_normals(check):
     """Three-valued coordinates with E v² = 1 and fourth moment κ = 2: between signs and normals."""
     values, chances = [-(2**0.5), 0.0, 2**0.5], [0.25, 0.5, 0.25]
     a = normals(3, 3, 31)
@@ -474,6 +483,32 @@ def test_no_independent_coordinates_beat_signs(check):
     variance = (w * looks**2).sum() - (w * looks).sum() ** 2
     exact = 2 * m.square().sum() + (2 - 3) * m.diagonal().square().sum()
     check("variance for κ = 2", expected=exact, measured=variance, within=1e-10)
+
+
+@pytest.mark.claim("C5.14")
+@pytest.mark.parametrize(("first", "exact"), [("of one law", 2.0), ("always 1", 0.0)])
+def test_signs_are_the_best_of_independent_coordinates_of_mean_zero(first, exact, check):
+    """M = ((0, ½), (½, 1)), signs and then a law of mean 0, variance 1, third moment −1, κ = 2.
+
+    If the first coordinate is always 1, E vvᵀ is I as before, and no variance is left: the mean
+    must be 0 for signs to be the best.
+    """
+    a = torch.tensor([[0.0, 0.5], [0.5, 1.0]]).double()
+
+    def looks(v):
+        return ssm_vr(lambda x: x @ a.T, torch.zeros_like(v), v)
+
+    signs = looks(all_signs(2)).var(correction=0)
+    check("variance with signs, 4 M₁₂²", expected=1, measured=signs, within=1e-12)
+    high = (5**0.5 - 1) / 2
+    law = [(high, 1 / (1 + high**2)), (-1 / high, high**2 / (1 + high**2))]
+    both = itertools.product(law if first == "of one law" else [(1.0, 1.0)], law)
+    x, y, w = torch.tensor(np.array([(x, y, p * q) for (x, p), (y, q) in both])).unbind(1)
+    v = torch.stack([x, y], 1)
+    assert torch.allclose(v.T @ (w[:, None] * v), torch.eye(2).double())
+    mean, square = (w @ looks(v) ** k for k in (1, 2))
+    check(f"skewed coordinates, the first {first}", expected=exact, measured=square - mean**2,
+          within=1e-12)  # fmt: skip
 
 
 MIXTURE = GaussianMixture.isotropic([0.3, 0.7], [[-1.0, -1.0], [1.0, 1.0]], 1.0)

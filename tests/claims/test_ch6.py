@@ -7,6 +7,7 @@ is held against integrals done here in numpy and scipy.
 import numpy as np
 import pytest
 import torch
+from exact import tensor
 from scipy.integrate import quad
 from scipy.stats import norm
 
@@ -78,10 +79,6 @@ def j_esm(s):
 def constants():
     """C₁ and C₂."""
     return over_noisy(lambda u: true_score(u, SIGMA) ** 2 / 2), over_pairs(lambda u, t: t**2 / 2)
-
-
-def tensor(x):
-    return torch.as_tensor(np.atleast_1d(x), dtype=torch.float64)[:, None]
 
 
 def pairs(p, kernel, n, seed):
@@ -204,6 +201,16 @@ def test_the_plug_in_density_and_how_its_score_converges(check):
     spread = [standard_error(errors[n]) / errors[n].mean() for n in (100, 1000)]
     within = 4.5 * ratio * (spread[0] ** 2 + spread[1] ** 2) ** 0.5
     check("E‖error‖² at N = 100 over that at 1,000", expected=10, measured=ratio, within=within)
+    # To first order the error is the mean of N terms (q′ − s q)/p_σ, of mean 0 over the data.
+    u, x = np.linspace(-7, 7, 281), np.linspace(-8, 7, 3001)
+    prior = density(x) * (x[1] - x[0])
+    q = norm.pdf(u[:, None], x, SIGMA)
+    term = (-(u[:, None] - x) / SIGMA**2 - true_score(u, SIGMA)[:, None]) * q
+    assert np.abs(term @ prior).max() < 1e-6
+    limit = (term**2 @ prior / density(u, SIGMA)).sum() * (u[1] - u[0])
+    check("N E‖error‖² at N = 1,000, and its limit", expected=limit,
+          measured=1000 * errors[1000].mean(),
+          within=4500 * standard_error(errors[1000]))  # fmt: skip
 
 
 @pytest.mark.claim("C6.04")

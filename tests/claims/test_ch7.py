@@ -7,6 +7,7 @@ along the diagonal it is propagated step by step on a grid, here, in numpy.
 import numpy as np
 import pytest
 import torch
+from exact import normals
 from scipy.integrate import dblquad, quad
 from scipy.linalg import solve_banded
 from scipy.optimize import brentq, minimize_scalar
@@ -27,11 +28,6 @@ WIDE = np.geomspace(20, 1, 10)  # the ladder of the published toy
 UNIT = np.geomspace(1, 0.01, 10)
 CENTRES = np.array([[-5.0, -5.0], [5.0, 5.0]])
 WEIGHTS, MEANS, VARIANCES = np.array([[0.3, 0.7], [-1.5, 1.0], [0.5, 0.3]])
-
-
-def normals(*shape, seed):
-    """Standard normals, float64."""
-    return torch.randn(*shape, generator=generator(seed), dtype=torch.float64)
 
 
 def even_start(n, seed):
@@ -223,7 +219,7 @@ def descend(x, loss, rate, n_steps):
 
 
 def signs(x):
-    return losses.slices(x, "Rademacher", generator=generator(6))
+    return losses.slices(x, generator=generator(6))
 
 
 @pytest.mark.claim("C7.03")

@@ -13,14 +13,16 @@ import numpy as np
 import pytest
 import sympy as sp
 import torch
+from exact import exactly, normals, tensor
 from numpy.polynomial.hermite_e import hermegauss
 from scipy.stats import laplace, multivariate_normal, norm
 from scipy.stats import t as student
 
-from sbm_lite import losses, noise, samplers
+from sbm_lite import experiments, losses, noise, samplers
 from sbm_lite.calculus import jacobian, score_of
 from sbm_lite.densities import GaussianMixture, gaussian, scaled_modes
 from sbm_lite.diagnostics import standard_error
+from sbm_lite.experiments import toys
 from sbm_lite.networks import DdpmScore, TimeMLP
 from sbm_lite.runtime import generator
 
@@ -86,20 +88,6 @@ def expected_noise(x, level):
 def slope_of_log(f, at, h=1e-4):
     """(log f)' by central differences."""
     return (np.log(f(at + h)) - np.log(f(at - h))) / (2 * h)
-
-
-def exactly(values):
-    """A float64 tensor."""
-    return torch.as_tensor(values, dtype=torch.float64)
-
-
-def tensor(x):
-    """Numbers as points on the line."""
-    return exactly(np.atleast_1d(x))[:, None]
-
-
-def normals(*shape, seed):
-    return torch.randn(*shape, generator=generator(seed), dtype=torch.float64)
 
 
 def exact(p, bars=BARS):
@@ -1042,6 +1030,9 @@ def test_dropping_the_weights_moves_a_constrained_optimum(check):
     level = np.array([bar(s) for s in range(1, 1001)])
     in_closed_form = ((1 - level) ** 0.5).sum() / (4 * level + 1 - level).sum()
     check("the first in closed form", expected=0.44121, measured=in_closed_form, within=5e-6)
+    weights, level_2 = bound_weights[1:].numpy(), level[1:]
+    in_closed_form = weights @ (1 - level_2) ** 0.5 / (weights @ (4 * level_2 + 1 - level_2))
+    check("and the second", expected=0.2287, measured=in_closed_form, within=5e-5)
     for s in (1, 500):  # one w per step has one optimum, whatever its weight
         best = -slope[:, s - 1].mean() / curvature[:, s - 1].mean()
         residual = (slope + best * curvature)[:, s - 1] / curvature[:, s - 1].mean()
@@ -1429,7 +1420,7 @@ def annealed_variance(n_steps):
 
 @pytest.mark.claim("C8.54")
 @pytest.mark.parametrize(
-    ("n_steps", "known", "known_variance"), [(20, 0.786, 0.0839), (100, 0.7933, 0.0679)]
+    ("n_steps", "known", "known_variance"), [(20, 0.785, 0.0845), (100, 0.795, 0.0686)]
 )
 def test_annealed_langevin_with_a_noise_predictor(check, n_steps, known, known_variance):
     """Fifty levels evenly spaced in t; in VE coordinates the step is 0.2 σ² at each."""
@@ -1443,11 +1434,37 @@ def test_annealed_langevin_with_a_noise_predictor(check, n_steps, known, known_v
     assert len(calls) == 50 * n_steps
     share, variance = modes(end)
     expected, wide = annealed_share(n_steps), annealed_variance(n_steps)
-    assert abs(expected - known) < share_error(n) and abs(wide / known_variance - 1) < 0.02
+    assert abs(expected - known) < 5e-4 and abs(wide - known_variance) < 5e-5
     assert wide > end_variance(0.06, True) + 0.009, "further from 0.06 than the ancestral sampler"
     check(f"share at (1.2, 1.2), {50 * n_steps:,} calls", expected=expected, measured=share,
           within=share_error(n, expected))  # fmt: skip
     check("variance in the mode", expected=wide, measured=variance, within=variance_error(n, wide))
+
+
+SAMPLED = {  # what 3,000 points gave in the text; how to draw; what the exact score gives
+    "the ancestral sampler": (
+        0.796, lambda s, x: samplers.ancestral(s, x, BARS, generator=generator(64)), lambda: 0.8,
+    ),
+    "annealed Langevin": (
+        0.781, lambda s, x: toys.ddpm_annealed(s, x, 1000, generator(65)),
+        lambda: annealed_share(20),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.claim("C8.54")
+@pytest.mark.parametrize("name", SAMPLED)
+def test_the_committed_network_in_place_of_the_exact_score(check, name):
+    """Same starts and same noise for both: few chains end in another mode, so 600 are enough."""
+    known, sample, law = SAMPLED[name]
+    start = normals(600, 2, seed=63).float()
+    scores = experiments.pretrained("ddpm_two_modes"), exact(scaled_modes())
+    by_net, by_score = ((sample(s, start).sum(1) > 0).double() for s in scores)
+    error = standard_error(by_net - by_score)
+    assert error < 0.01
+    found, spread = law() + (by_net - by_score).mean(), 0.8 * 0.2 / 3000
+    check(f"share at (1.2, 1.2), network, {name}, 1,000 calls", expected=known, measured=found,
+          within=4.5 * (error**2 + spread) ** 0.5)  # fmt: skip
 
 
 # Any form of the model

@@ -2,62 +2,34 @@
 
 import ast
 import importlib
-import json
 import pkgutil
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
-from docutils.nodes import make_id
+from written import BOOK, marked_tests, pages, slug, words
 
 import sbm_lite
-from tools.claims import entry, rounded, rows, totals
+from tools.claims import entry, rows, totals
+from tools.tables import rounded
 
-ROOT = Path(__file__).parents[2]
-BOOK, TESTS = ROOT / "book", Path(__file__).parent
 CLAIMS = rows()
 IDS = [claim["id"] for claim in CLAIMS]
 CHECKED = [claim["id"] for claim in CLAIMS if claim["kind"] == "checked"]
 KINDS = {"checked", "definition", "history", "opinion"}
-FIELDS = {"id", "chapter", "statement", "kind", "where", "citation", "slip"}
-
-
-def marked_tests():
-    """(claim, file::test) for every marker in tests/claims, in order, without running anything."""
-    for file in sorted(TESTS.glob("test_*.py")):
-        for node in ast.walk(ast.parse(file.read_text("utf8"))):
-            for mark in getattr(node, "decorator_list", []):
-                if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.claim":
-                    yield mark.args[0].value, f"tests/claims/{file.name}::{node.name}"
-
-
-def words(path):
-    """The prose of a page: a Markdown file, or the Markdown cells of a notebook."""
-    if path.suffix == ".md":
-        return path.read_text("utf8")
-    cells = json.loads(path.read_text("utf8"))["cells"]
-    return "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
-
-
-def pages():
-    """Every written page of the book but claims.md."""
-    written = sorted([*BOOK.glob("*.ipynb"), *BOOK.glob("*.md")])
-    return [page for page in written if page.name != "claims.md"]
+FIELDS = {"id", "chapter", "statement", "kind", "where", "citation", "slip", "own"}
+SOURCES = {1: 21, 2: 18, 3: 13, 4: 26, 5: 13, 6: 35, 7: 45, 8: 58, 9: 29}  # claims, by chapter
 
 
 def chapter(claim):
     """The prose of the page that makes the claim."""
     page = BOOK / (claim["where"].split("#")[0] + ".ipynb")
     if not page.exists():
-        written = list(BOOK.glob(f"{claim['chapter']:02d}_*.ipynb"))
-        assert not written, f"where: {page.name} is no page of the book"
+        parts = list(BOOK.glob(f"{claim['chapter']:02d}_*.ipynb"))
+        assert not parts, f"where: {page.name} is no page of the book"
         pytest.skip(f"{page.name} is not written yet")
     return words(page)
-
-
-def slug(heading):
-    """The id that a heading gets on its page."""
-    return make_id(heading)
 
 
 def by_id(claim):
@@ -77,18 +49,25 @@ def test_ids_are_distinct_and_in_order():
     assert sorted(set(IDS)) == IDS
 
 
+def test_every_claim_of_the_sources_has_its_row():
+    """All 258 found in the sources, numbered from 01 in each chapter; at least 200 tested."""
+    wanted = [f"C{c}.{k:02d}" for c, n in SOURCES.items() for k in range(1, n + 1)]
+    assert [claim["id"] for claim in CLAIMS if not claim.get("own")] == wanted
+    assert len(wanted) == 258 and len(CHECKED) >= 200
+
+
 def test_every_citation_is_in_the_bibliography():
     keys = re.findall(r"@\w+\{(\w+),", (BOOK / "references.bib").read_text("utf8"))
     assert {key for claim in CLAIMS for key in claim.get("citation", [])} <= set(keys)
 
 
 def test_every_checked_row_has_a_test_and_every_marker_a_row():
-    marked = {name for name, _ in marked_tests()}
+    marked = {name for name, _ in marked_tests("claim")}
     assert marked == set(CHECKED)
 
 
 def test_a_claim_is_tested_in_the_file_of_its_chapter():
-    for name, test in marked_tests():
+    for name, test in marked_tests("claim"):
         assert f"test_ch{name[1]}.py" in test
 
 
@@ -106,7 +85,7 @@ def test_the_page_lists_the_rows_and_only_them():
 def test_an_entry_of_the_page_is_up_to_date(claim):
     text = entries()[claim["id"]]
     right = "Holds" if claim["kind"] == "checked" else claim["kind"].capitalize()
-    tests = [test for name, test in marked_tests() if name == claim["id"]]
+    tests = [test for name, test in marked_tests("claim") if name == claim["id"]]
     assert claim["statement"] in text, "run `make claims`"
     assert f"**{right}.**" in text
     assert set(re.findall(r"`(tests/[^`]+)`", text)) == set(tests), "run `make claims`"
@@ -115,9 +94,13 @@ def test_an_entry_of_the_page_is_up_to_date(claim):
 
 def test_the_totals_are_right():
     (total,) = re.findall(r"^\*\*(.+)\*\*$", (BOOK / "claims.md").read_text("utf8"), flags=re.M)
-    tests = {test for _, test in marked_tests()}
-    numbers = len(IDS), len(CHECKED), len(tests), len(CHECKED), len(IDS) - len(CHECKED)
-    assert tuple(map(int, re.findall(r"\d+", total))) == numbers
+    tests = {test for _, test in marked_tests("claim")}
+    counted = Counter(claim["kind"] for claim in CLAIMS)
+    numbers = [len(IDS), sum(SOURCES.values()), len(IDS) - sum(SOURCES.values())]
+    numbers += [len(CHECKED), len(tests), len(CHECKED)]
+    numbers += [counted[kind] for kind in ("definition", "history", "opinion")]
+    assert list(map(int, re.findall(r"\d+", total))) == numbers
+    assert sum(numbers[6:]) + len(CHECKED) == len(IDS)
 
 
 def test_the_book_cites_no_unknown_claim():

@@ -13,6 +13,7 @@ from sbm_lite.explorables import (
     Partition,
     ScoreField,
     Slices,
+    TargetNoise,
     ThreeNames,
     as_module,
 )
@@ -149,6 +150,7 @@ def test_chain_diverges_past_four_variances_only(run, eta, diverged):
         (Partition, "offset", 3),
         (ScoreField, "sigma", 4),
         (Slices, "coupling", 1),
+        (TargetNoise, "sigma", 3),
         (ThreeNames, "t", 1000),
     ],
 )
