@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 LINES = {"claim": "check", "slip": "apart"}  # marker → the fixture whose lines its page shows
 
@@ -26,6 +27,14 @@ def pytest_collection_modifyitems(items):
     for item in items:
         for marker in LINES:
             item.user_properties += [(marker, mark.args[0]) for mark in item.iter_markers(marker)]
+
+
+@pytest.fixture(autouse=True)
+def same_numbers_every_time():
+    """A test that draws from the global stream measures something else on each run."""
+    before = torch.random.get_rng_state()
+    yield
+    assert torch.equal(before, torch.random.get_rng_state()), "pass a generator"
 
 
 @pytest.fixture

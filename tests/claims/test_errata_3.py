@@ -188,7 +188,8 @@ def test_both_gradients_scatter_with_the_noisy_point(spread, drawn, apart):
     assert abs(rest.mean() - second) < 4.5 * standard_error(rest)
     printed = 0.0
     for at in ch6.AT:  # the explicit gradient at one x̃, its parent y drawn again and again
-        parents = ch6.P.posterior(torch.tensor([at]).double(), ch6.SIGMA).sample(200).double()
+        law = ch6.P.posterior(torch.tensor([at]).double(), ch6.SIGMA)
+        parents = law.sample(200, generator=generator(92)).double()
         again = explicit_gradients(parents, (at - parents) / ch6.SIGMA)
         printed = max(printed, float(again.var(0).sum()))
     apart("variance of the explicit gradient", printed=printed, right=np.trace(explicit), by=1e-5)
