@@ -13,7 +13,7 @@ from torch.func import functional_call, vmap
 
 from sbm_lite import validation
 from sbm_lite.calculus import Field, divergence, jacobian
-from sbm_lite.losses import Level, PerPoint, Points
+from sbm_lite.losses import Level, PerPoint, Points, _levels, _values
 
 Gradients = Float[Tensor, "n p"]
 
@@ -53,9 +53,8 @@ def dsm_controlled(
 
     Book: eq-dsm-controlled. Reference: Wang et al. (2020), AISTATS.
     """
-    at, s_noisy = _noisy(score, x, epsilon, sigma)
-    s = score(x)
-    validation.same_shape(s, x, "score(x) and x")
+    at = _levels(sigma, epsilon, x)
+    s_noisy, s = _values(score(x + at * epsilon), x), _values(score(x), x)
     return ((s_noisy**2) / 2 + (s_noisy - beta * s) * epsilon / at).sum(1)
 
 
@@ -68,8 +67,9 @@ def dsm_antithetic(score: Field, x: Points, epsilon: Points, sigma: Level) -> Pe
 
     Book: eq-antithetic. Reference: Pang et al. (2020), NeurIPS.
     """
-    at, forward = _noisy(score, x, epsilon, sigma)
-    backward = _noisy(score, x, -epsilon, sigma)[1]
+    at = _levels(sigma, epsilon, x)
+    forward = _values(score(x + at * epsilon), x)
+    backward = _values(score(x - at * epsilon), x)
     squares = (forward**2 + backward**2) / 4
     return (squares + (forward - backward) * epsilon / (2 * at)).sum(1)
 
@@ -133,16 +133,6 @@ def optimal_coefficient(g: Gradients, h: Gradients) -> float:
     if not bool(spread.any()):
         raise ValueError("h must vary: a constant controls nothing")
     return float(((g - g.mean(0)) * spread).sum() / (spread**2).sum())
-
-
-def _noisy(score: Field, x: Points, epsilon: Points, sigma: Level):
-    """σ as a column beside x, and s(x + σε)."""
-    validation.points(epsilon, "epsilon")
-    validation.same_shape(epsilon, validation.points(x), "epsilon and x")
-    at = validation.levels(sigma, x)
-    s = score(x + at * epsilon)
-    validation.same_shape(s, x, "score(x) and x")
-    return at, s
 
 
 def _samples(g: Tensor, name: str = "g") -> Gradients:

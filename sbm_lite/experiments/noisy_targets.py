@@ -67,7 +67,8 @@ def small_noise(
     """
     noisy = toys.MODES.smoothed(sigma)
     x = noisy.sample(4_000, generator=runtime.generator(seed + 1, runtime.device(device)))
-    measure = lambda net: diagnostics.fisher_divergence(net(x), noisy.score(x))  # noqa: E731
+    target = noisy.score(x)
+    measure = lambda net: diagnostics.fisher_divergence(net(x), target)  # noqa: E731
     result = SmallNoise({}, {}, {})
     for name, loss in LOSSES.items():
         rng = runtime.generator(seed, x.device)

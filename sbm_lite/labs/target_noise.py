@@ -44,7 +44,8 @@ def _train(loss: str, sigma: float, batch: int, n_steps: int, seed: int) -> dict
     x = noisy.sample(N_FRESH, generator=runtime.generator(seed + 1))
     net, steps = networks.ScoreMLP(2, generator=rng), looks(n_steps)
     batches = training.draws(p, batch, generator=rng)
-    measure = lambda net: diagnostics.fisher_divergence(net(x), noisy.score(x))  # noqa: E731
+    target = noisy.score(x)
+    measure = lambda net: diagnostics.fisher_divergence(net(x), target)  # noqa: E731
     seen = watched(net, with_noise(LOSSES[loss], sigma, rng), batches, steps, measure)
     return dict(zip(steps, seen, strict=True))
 
