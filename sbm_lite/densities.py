@@ -7,6 +7,7 @@ exactly; `Banana` shows how to write a density of your own.
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -18,6 +19,8 @@ from sbm_lite.runtime import generator as fresh_generator
 
 Points = Float[Tensor, "n d"]
 PerPoint = Float[Tensor, " n"]
+
+NUMBERS_AT_ONCE = 2**18  # of a score on a CPU: more of them leave its cache
 
 
 class Density(ABC):
@@ -64,6 +67,12 @@ class GaussianMixture(Density):
         log_volumes = self._factors.diagonal(dim1=1, dim2=2).log().sum(-1)
         log_volumes = log_volumes + self.dim / 2 * math.log(2 * math.pi)
         self._log_peaks = self.weights.log() - log_volumes
+        with torch.no_grad():
+            self._slopes = (self._precisions @ self.means[:, :, None])[..., 0]
+            self._heights = self.weights.log() - (self._slopes * self.means).sum(1) / 2
+            self._reach = float(self._slopes.norm(dim=1).max() * self.means.norm(dim=1).max())
+        self._alike = bool((self.covariances == self.covariances[0]).all())
+        self._fixed = not any(p.requires_grad for p in (self.weights, self.means, self.covariances))
         self._cache: dict = {}
 
     @classmethod
@@ -116,6 +125,8 @@ class GaussianMixture(Density):
         z = torch.randn(n, self.dim, generator=generator, device=generator.device)
         k = torch.multinomial(self.weights.to(z), n, replacement=True, generator=generator)
         means, factors = self.means.to(z), self._factors.to(z)
+        if self._alike:
+            return torch.addmm(means[k], z, factors[0].T)
         for component in k.unique().tolist():
             drawn = k == component
             z[drawn] = means[component] + z[drawn] @ factors[component].T
@@ -125,9 +136,29 @@ class GaussianMixture(Density):
         return self._log_joint_and_pull(x)[0].logsumexp(0)
 
     def score(self, x: Points) -> Points:
+        validation.points(x, dim=self.dim)
+        exact = self._reach * torch.finfo(x.dtype).eps < 1e-3
+        if self._alike and self._fixed and exact:
+            return _in_parts(self._score_of_alike, x, len(self.weights))
+        return _in_parts(self._score_by_components, x, self.means.numel())
+
+    def _score_by_components(self, x: Points) -> Points:
+        """The score of any mixture, as its formula has it."""
         log_joint, pull = self._log_joint_and_pull(x)
         responsibilities = log_joint.softmax(0)
         return (responsibilities[:, None] * pull).sum(0).T
+
+    def _score_of_alike(self, x: Points) -> Points:
+        """The same where all Σₖ are one Σ, in three matrix products and no (K, d, n) tensor.
+
+        The term −xᵀΣ⁻¹x/2, which all log wₖ N(x; μₖ, Σ) share, leaves the softmax unchanged, so
+        straight lines will do: μₖᵀΣ⁻¹x − μₖᵀΣ⁻¹μₖ/2 + log wₖ. Then s(x) = Σₖ rₖ Σ⁻¹μₖ − Σ⁻¹x.
+        Where the means lie so far out beside Σ that rounding would show, `score` takes the plain
+        way above.
+        """
+        slopes, heights, precision = self._lines_like(x)
+        responsibilities = torch.addmm(heights, slopes, x.T).softmax(0)
+        return torch.addmm(precision @ x.T, slopes.T, responsibilities, beta=-1).T
 
     def _log_joint_and_pull(self, x: Points):
         """log wₖ N(x; μₖ, Σₖ), shape (K, n), and Σₖ⁻¹(μₖ − x), shape (K, d, n).
@@ -140,11 +171,19 @@ class GaussianMixture(Density):
         pull = precisions @ offset
         return log_peaks[:, None] - (offset * pull).sum(1) / 2, pull
 
-    def _parameters_like(self, x: Tensor):
-        """Means, precisions and log peaks in x's dtype and on its device, converted once."""
-        key = (x.dtype, x.device)
+    def _parameters_like(self, x: Tensor) -> list[Tensor]:
+        """Means, precisions and log peaks like x."""
+        return self._like(x, "parameters", self.means, self._precisions, self._log_peaks)
+
+    def _lines_like(self, x: Tensor) -> list[Tensor]:
+        """Slopes Σ⁻¹μₖ (K, d), heights (K, 1) and the one precision Σ⁻¹ (d, d) like x."""
+        return self._like(x, "lines", self._slopes, self._heights[:, None], self._precisions[0])
+
+    def _like(self, x: Tensor, name: str, *tensors: Tensor) -> list[Tensor]:
+        """The tensors in x's dtype and on its device, converted once."""
+        key = (name, x.dtype, x.device)
         if key not in self._cache:
-            self._cache[key] = [p.to(x) for p in (self.means, self._precisions, self._log_peaks)]
+            self._cache[key] = [tensor.to(x) for tensor in tensors]
         return self._cache[key]
 
 
@@ -225,6 +264,14 @@ def kernel_density(x: Points, sigma: float) -> GaussianMixture:
     n = len(validation.points(x))
     weights = torch.full((n,), 1 / n, dtype=torch.float64)
     return GaussianMixture.isotropic(weights, x, validation.positive(sigma, "sigma"))
+
+
+def _in_parts(score: Callable[[Points], Points], x: Points, numbers: int) -> Points:
+    """score(x), on a CPU for as many points at a time as hold `numbers` each in its cache."""
+    at_once = max(1, NUMBERS_AT_ONCE // numbers)
+    if len(x) <= at_once or x.device.type != "cpu":
+        return score(x)
+    return torch.cat([score(part).T for part in x.split(at_once)], dim=1).T
 
 
 def _check_mixture(weights: Tensor, means: Tensor, covariances: Tensor) -> None:

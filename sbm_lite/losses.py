@@ -129,8 +129,9 @@ def ddpm_simple(
     """
     _beside(epsilon, x, "epsilon")
     at = alpha_bar_at(alpha_bars, t, x)
-    x_noisy = at.sqrt() * x + (1 - at).sqrt() * epsilon
-    return _half_square((1 - at).sqrt() * _values(score(x_noisy, t), x) + epsilon)
+    spread = (1 - at).sqrt()
+    x_noisy = at.sqrt() * x + spread * epsilon
+    return _half_square(spread * _values(score(x_noisy, t), x) + epsilon)
 
 
 def slices(x: Points, *, generator: torch.Generator | None = None) -> Points:
@@ -164,7 +165,7 @@ def sphere_slices(x: Points, *, generator: torch.Generator | None = None) -> Poi
 
 def _half_square(a: Points) -> PerPoint:
     """½‖a‖² of each row."""
-    return (a**2).sum(1) / 2
+    return (a * a).sum(1) / 2
 
 
 def _values(s: Tensor, x: Points) -> Points:

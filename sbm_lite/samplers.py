@@ -257,7 +257,7 @@ def _chain(
 ) -> Iterator[Points]:
     """Yield the points after each Langevin step."""
     validation.points(x)
-    validation.positive(step_size, "step_size")
+    eta = validation.positive(step_size, "step_size")
     validation.count(n_steps, "n_steps")
     generator = generator or fresh_generator(device=x.device)
     x = _coordinates_together(x)
@@ -265,16 +265,23 @@ def _chain(
     for step in range(1, n_steps + 1):
         with torch.no_grad():
             s = _score_or_diverged(score, x, step_size, bound)
-            x = langevin_step(x, s, _normals_like(x, generator), step_size)
+            x = _moved(x, s, _normals_like(x, generator), eta)
         if step % LOOK_EVERY == 0 or step == n_steps:
             _raise_if_diverged(x, step_size, bound)
         yield x
 
 
+def _moved(x: Points, s: Points, z: Points, eta: float) -> Points:
+    """`langevin_step` in two passes over memory in place of four, equal up to rounding."""
+    return torch.add(x, s, alpha=eta / 2).add_(z, alpha=eta**0.5)
+
+
 def _score_or_diverged(score: Field, x: Points, step_size: float, bound: float) -> Points:
-    """score(x); a density that refuses x because the chain has run off is reported as such."""
+    """score(x) in its shape; a density that refuses x once the chain has run off is reported so."""
     try:
-        return score(x)
+        s = score(x)
+        validation.same_shape(s, x, "s and x")
+        return s
     except ValueError:
         _raise_if_diverged(x, step_size, bound)
         raise

@@ -104,7 +104,8 @@ class _State:
 
     def __init__(self, net, n_steps, lr, average, generator):
         self.net, self.average, self.generator = net, average, generator
-        self.optimizer = torch.optim.Adam(net.parameters(), lr=validation.positive(lr, "lr"))
+        rate = validation.positive(lr, "lr")
+        self.optimizer = torch.optim.Adam(net.parameters(), lr=rate, fused=True)
         self.curve, self.step = torch.full((n_steps,), torch.nan), 0
         self._recent: list[Tensor] = []
 

@@ -225,9 +225,7 @@ def test_posterior_by_quadrature():
     joint = (LOPSIDED.log_prob(x) + normal(at, x, 0.6)).exp()
     evidence = joint.sum() * (15 / 600) ** 2
     posterior = LOPSIDED.posterior(at[0], 0.6)
-    torch.testing.assert_close(
-        posterior.log_prob(x).exp(), joint / evidence, rtol=1e-8, atol=1e-10
-    )
+    torch.testing.assert_close(posterior.log_prob(x).exp(), joint / evidence, rtol=1e-8, atol=1e-10)
     mean = (joint @ x) / joint.sum()
     torch.testing.assert_close(posterior.weights @ posterior.means, mean, rtol=1e-8, atol=1e-8)
 
@@ -390,3 +388,70 @@ def test_a_density_of_ones_own_refuses_points_of_another_dimension():
 
     with pytest.raises(ValueError, match="x must have 2 coordinates per point, got 3"):
         Flat().score(torch.zeros(4, 3))
+
+
+ALIKE = {
+    "two modes": two_modes(),
+    "ring": ring(),
+    "swiss roll": swiss_roll(),
+    "one": gaussian(0.7, dim=3),
+    "slanted, off centre": GaussianMixture(
+        [0.2, 0.5, 0.3], [[3.0, 1.0], [4.0, -1.0], [7.0, 2.0]], SLANTED[:1] * 3
+    ),
+    "many pixels": kernel_density(torch.rand(30, 64, generator=generator(3)), 0.3),
+}
+
+
+@pytest.mark.parametrize("p", ALIKE.values(), ids=ALIKE)
+@pytest.mark.parametrize("at_once", [7, 2**18])
+def test_score_of_components_of_one_shape_is_the_plain_one(monkeypatch, p, at_once):
+    monkeypatch.setattr("sbm_lite.densities.NUMBERS_AT_ONCE", at_once)
+    x = 2 * p.sample(50, generator=generator(1)).double()
+    torch.testing.assert_close(p.score(x), p._score_by_components(x), rtol=1e-11, atol=1e-11)
+
+
+def test_straight_lines_are_taken_for_one_shape_and_for_no_other(monkeypatch):
+    """Both ways are right; the one for shapes that differ would be wrong on the short one."""
+    monkeypatch.setattr(GaussianMixture, "_score_of_alike", lambda self, x: "lines")
+    x = torch.zeros(1, 2)
+    assert two_modes().score(x) == "lines"
+    assert LOPSIDED.score(x) != "lines"
+    round_but_unlike = GaussianMixture.isotropic([0.5, 0.5], [[0.0, 0.0], [1.0, 0.0]], [1.0, 2.0])
+    assert round_but_unlike.score(x) != "lines"
+
+
+@pytest.mark.parametrize("std", [0.3, 0.01, 0.001])
+def test_score_among_far_narrow_components_does_not_drown_in_rounding(std):
+    """Between two means 20 apart, where slopes of 10/std² cancel, float32 beside float64."""
+    p = GaussianMixture.isotropic([0.4, 0.6], [[90.0, 10.0], [100.0, 10.0]], std)
+    x = p.means + std * torch.tensor([[1.0, -0.5], [0.3, 1.0]])
+    exact = p._score_by_components(x.float().double())
+    torch.testing.assert_close(p.score(x.float()).double(), exact, rtol=1e-5, atol=1e-5 / std)
+
+
+def test_means_that_are_learned_have_their_gradient_at_every_step():
+    means = torch.tensor([[0.0, 0.0], [3.0, 1.0]], dtype=torch.float64, requires_grad=True)
+    p, x = GaussianMixture.isotropic([0.5, 0.5], means, 1.0), torch.ones(1, 2).double()
+    first, second = (torch.autograd.grad(p.score(x).sum(), means)[0] for _ in range(2))
+    assert torch.equal(first, second)
+    shift = torch.tensor([[1e-6, 0.0], [0.0, 0.0]], dtype=torch.float64)
+    up, down = (
+        GaussianMixture.isotropic([0.5, 0.5], means.detach() + sign * shift, 1.0).score(x).sum()
+        for sign in (1, -1)
+    )
+    torch.testing.assert_close((up - down) / 2e-6, first[0, 0], rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", ["slanted, off centre", "many pixels"])
+def test_draws_of_components_of_one_shape_are_the_plain_ones(monkeypatch, name):
+    p = ALIKE[name]
+    short = p.sample(200, generator=generator(5))
+    monkeypatch.setattr(p, "_alike", False)
+    torch.testing.assert_close(short, p.sample(200, generator=generator(5)))
+
+
+def test_a_mixture_of_unlike_shapes_is_scored_in_parts_too(monkeypatch):
+    x = LOPSIDED.sample(50, generator=generator(1)).double()
+    whole = LOPSIDED._score_by_components(x)
+    monkeypatch.setattr("sbm_lite.densities.NUMBERS_AT_ONCE", 4 * 7)
+    torch.testing.assert_close(LOPSIDED.score(x), whole)

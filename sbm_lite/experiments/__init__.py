@@ -27,6 +27,7 @@ from sbm_lite.experiments.toys import (
     exact_samplers,
     low_density,
     low_density_esm,
+    low_density_quick,
     manifold,
     mixing,
     ncsn_swiss_roll,
@@ -38,6 +39,7 @@ EVERY = {
     for function in (
         manifold,
         low_density,
+        low_density_quick,
         low_density_esm,
         mixing,
         annealing_film,

@@ -115,10 +115,24 @@ def low_density(*, device: str = "auto", seed: int = 0, n_steps: int = 10_000) -
 
     Reference: Song and Ermon (2019), NeurIPS, figure 2 and appendix B.1.
     """
+    return sliced_modes(device, seed, n_steps=n_steps)
+
+
+def low_density_quick(*, device: str = "auto", seed: int = 0, n_steps: int = 1_000) -> LowDensity:
+    """As `low_density` in a tenth of the steps: a learning rate that starts high and falls to 0.
+
+    It ends at a lower Fisher divergence than 10,000 steps at the published constant rate, the last
+    of which only go round in the noise of batches and slices.
+    """
+    return sliced_modes(device, seed, n_steps=n_steps, lr=3e-3, cosine=True)
+
+
+def sliced_modes(device: str, seed: int, **recipe) -> LowDensity:
+    """The network of toy figure 2 fitted by SSM-VR; the recipe is what `fit` is told."""
     rng = runtime.generator(seed, runtime.device(device))
     net = base.NETWORKS["low_density"](rng)
     loss = lambda s, x: losses.ssm_vr(s, x, losses.gaussian_slices(x, generator=rng))  # noqa: E731
-    return error_map(net, fit(net, loss, draws(MODES, 128, generator=rng), n_steps=n_steps))
+    return error_map(net, fit(net, loss, draws(MODES, 128, generator=rng), **recipe))
 
 
 def low_density_esm(*, device: str = "auto", seed: int = 0, n_steps: int = 10_000) -> LowDensity:

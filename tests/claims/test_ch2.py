@@ -253,6 +253,7 @@ def test_there_are_no_other_zeros(check):
     check("s·(1, −1) + x·(1, −1)", expected=0, measured=gap, within=1e-10)
     u = torch.linspace(-12, 12, 240_001, dtype=torch.float64)
     s = p.score(torch.stack([u, u], dim=1)).sum(1)
+    s = s[s != 0]  # a zero may fall on the grid
     check("sign changes along the diagonal", expected=3, measured=(s[1:] * s[:-1] < 0).sum())
 
 

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from sbm_lite.densities import GaussianMixture
 from sbm_lite.losses import (
@@ -549,3 +551,57 @@ def test_rounding_grows_like_one_over_h(dtype, check):
     decades = float(torch.log10(fine / coarse))
     check(f"{dtype}: decades of error per decade of step".replace("torch.", ""),
           expected=1, measured=decades, within=0.3)  # fmt: skip
+
+
+@pytest.mark.claim("C5.16")
+@pytest.mark.parametrize("d", [2, 7, 40])
+def test_the_folded_sum_is_the_trace(d, check):
+    """Entry by entry as the sum is written, beside finite differences and the package."""
+    net, x = network(d, 40), normals(1, d, 41)
+    w1, w2, w3 = (net.body[k].weight.detach() for k in (0, 2, 4))
+    a1 = net.body[0](x).detach()[0]
+    a2 = net.body[2](torch.log1p(a1.exp())[None]).detach()[0]
+    d1, d2, front = 1 / (1 + (-a1).exp()), 1 / (1 + (-a2).exp()), w1 @ w3
+    pairs = itertools.product(range(16), repeat=2)
+    total = sum(d2[i] * w2[i, j] * d1[j] * front[j, i] for i, j in pairs)
+    by_differences = ism_by_differences(net, x) - net(x).detach().square().sum(1) / 2
+    check(f"d = {d}", expected=by_differences, measured=total, within=1e-7)
+    package = ism(net, x).detach() - net(x).detach().square().sum(1) / 2
+    assert abs(float(package) - float(total)) < 1e-12
+
+
+class Counter(TorchDispatchMode):
+    """Adds up the additions and multiplications of all matrix products that run under it."""
+
+    total = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        if operation._overloadpacket in flop_registry:
+            self.total += flop_registry[operation._overloadpacket](*args, out_val=result)
+        return result
+
+
+def operations(loss, d, depth):
+    """Of the matrix products in one training step of a network of that depth."""
+    net = ScoreMLP(d, 16, depth, generator=generator(0))
+    x = torch.randn(8, d, generator=generator(1))
+    with Counter() as counter:
+        loss(net, x).mean().backward()
+    return counter.total
+
+
+@pytest.mark.claim("C5.16")
+def test_the_cost_of_the_fold_grows_like_that_of_a_slice(check):
+    sliced = lambda net, x: ssm(net, x, x)  # noqa: E731
+    powers = {
+        "folded trace": (ism, 2, 1),
+        "slice": (sliced, 2, 1),
+        "trace by passes": (lambda net, x: ism(net.body, x), 2, 2),
+        "trace, three hidden layers": (ism, 3, 2),
+    }
+    for name, (loss, depth, power) in powers.items():
+        growth = np.log2(operations(loss, 1600, depth) / operations(loss, 800, depth))
+        check(f"{name}: power of d", expected=power, measured=growth, within=0.05)
+    share = operations(ism, 800, 2) / operations(sliced, 800, 2)
+    check("operations of a folded trace / of a slice", expected=1, measured=share, within=0.02)

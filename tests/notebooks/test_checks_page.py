@@ -23,8 +23,8 @@ def test_the_quoted_sentence_row_and_test_stand_where_they_are_said_to():
 
 def failure(eta, monkeypatch):
     """What the quoted test says when the noise of a step is ηz, or None if it passes."""
-    wrong = lambda x, s, z, step_size: x + step_size / 2 * s + step_size * z  # noqa: E731
-    monkeypatch.setattr(samplers, "langevin_step", wrong)
+    wrong = lambda x, s, z, eta: x + eta / 2 * s + eta * z  # noqa: E731
+    monkeypatch.setattr(samplers, "_moved", wrong)
 
     def check(what, *, expected, measured, within):
         if abs(measured - expected) > within:
