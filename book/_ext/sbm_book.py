@@ -1,18 +1,15 @@
-"""What this book adds to Sphinx: its own MathJax, numbers by chapter, links to any id."""
+"""What this book adds to Sphinx: explorables, numbers by chapter, links to any id."""
 
 import re
-from importlib.util import find_spec
 from pathlib import Path
 
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
-from sphinx.util.fileutil import copy_asset
 
 NO_SCRIPT = (
     '<noscript><p class="sbm-noscript">JavaScript is off: formulas appear as TeX, live figures as '
     "still pictures.</p></noscript>"
 )
-MATHJAX = ["tex-chtml.js", "output/chtml/fonts/woff-v2", "input/tex/extensions"]
 
 
 class ExplorableDirective(SphinxDirective):
@@ -25,17 +22,6 @@ class ExplorableDirective(SphinxDirective):
 
         figure = getattr(explorables, self.arguments[0])()
         return [nodes.raw("", figure.html(), format="html")]
-
-
-def copy_mathjax(app, exception):
-    """Copy from the package sphinx-mathjax-offline only what the pages can ask for (2 of 24 MB)."""
-    if exception or app.builder.format != "html":
-        return
-    source = Path(find_spec("sphinx-mathjax-offline").origin).parent / "static" / "mathjax"
-    target = Path(app.outdir) / "_static" / "mathjax"
-    for name in MATHJAX:
-        folder = name if (source / name).is_dir() else Path(name).parent
-        copy_asset(str(source / name), str(target / folder))
 
 
 def open_every_id(app, doctree):
@@ -56,10 +42,26 @@ def number_by_chapter(app, env):
     return []
 
 
+def modules_of(folder: Path, name: str) -> dict:
+    """The modules that an explorable is made of: its own, what that imports, and so on."""
+    imported = re.findall(r'from "\./(\w+)\.js"', (folder / f"{name}.js").read_text("utf8"))
+    return dict.fromkeys([name, *(m for each in imported for m in modules_of(folder, each))])
+
+
 def load_explorables(app, pagename, templatename, context, doctree):
-    """Load the host script on the pages that hold an explorable, and on no other."""
-    if "data-explorable=" in context.get("body", ""):
-        app.add_js_file("host.js", type="module")
+    """On a page with explorables, load their host, and with the page the modules of the first."""
+    first = re.search(r'data-explorable="(\w+)"', context.get("body", ""))
+    if not first:
+        return
+    from sbm_lite.explorables import HERE
+
+    address = {m: context["pathto"](f"_static/{m}.js", 1) for m in modules_of(HERE, first[1])}
+    for path in address.values():
+        context["metatags"] += f'<link rel="modulepreload" href="{path}" />\n'
+    bring = 'document.querySelector("[data-explorable]").module = module;'
+    module = f'import module from "{address[first[1]]}"; {bring}'
+    app.add_js_file(None, body=module, type="module", priority=100)  # before MathJax
+    app.add_js_file("host.js", type="module", priority=100)
 
 
 def mend_markup(app, pagename, templatename, context, doctree):
@@ -74,7 +76,6 @@ def mend_markup(app, pagename, templatename, context, doctree):
 
 def setup(app):
     app.add_directive("explorable", ExplorableDirective)
-    app.connect("build-finished", copy_mathjax)
     app.connect("doctree-read", open_every_id)
     app.connect("env-get-updated", number_by_chapter, priority=900)
     app.connect("html-page-context", load_explorables)

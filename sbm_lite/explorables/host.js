@@ -1,7 +1,10 @@
 /**
  * The website's host: bring every `[data-explorable]` figure to life when it comes near the screen.
  * The module is the very one that JupyterLab runs; a plain object stands in for the kernel's model.
+ * The page may bring the module of a figure along, as the figure's property `module`.
  */
+
+const MARGIN = 300; // px; a figure this far from the screen starts
 
 /** The part of a widget's model that an explorable uses, kept in the page. */
 export function makeModel(state) {
@@ -25,9 +28,9 @@ export async function mount(figure) {
   const poster = figure.querySelector("img"), el = document.createElement("div");
   try {
     const { explorable, state } = figure.dataset;
-    const module = await import(`./${explorable}.js`);
+    const module = figure.module ?? (await import(`./${explorable}.js`)).default;
     figure.prepend(el);
-    module.default.render({ model: makeModel(JSON.parse(state)), el });
+    module.render({ model: makeModel(JSON.parse(state)), el });
     poster?.classList.add("sbm-poster"); // kept for paper
   } catch (error) {
     const note = document.createElement("p");
@@ -45,6 +48,12 @@ async function rewind({ target: film }) {
   if (film.open) picture.src = URL.createObjectURL(await (await fetch(picture.src)).blob());
 }
 
+/** What the observer would say, but at once. */
+function isNear(figure) {
+  const { top, bottom } = figure.getBoundingClientRect();
+  return top < innerHeight + MARGIN && bottom > -MARGIN;
+}
+
 function watchFigures() {
   for (const film of document.querySelectorAll("details.film")) film.addEventListener("toggle", rewind);
   const figures = document.querySelectorAll("[data-explorable]");
@@ -55,8 +64,11 @@ function watchFigures() {
       observer.unobserve(target);
       mount(target);
     }
-  }, { rootMargin: "300px" });
-  figures.forEach((figure) => observer.observe(figure));
+  }, { rootMargin: `${MARGIN}px` });
+  for (const figure of figures) {
+    if (figure.module && isNear(figure)) mount(figure);
+    else observer.observe(figure);
+  }
 }
 
 if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", watchFigures);

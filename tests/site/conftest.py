@@ -1,14 +1,12 @@
 """The site is built once, served on localhost, and read by a browser as a visitor would."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 from tools.server import served
+from tools.website import built
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,13 +27,7 @@ def pytest_generate_tests(metafunc):
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
     """Folder of the built site: the one in SBM_LITE_SITE, or one built now, warnings as errors."""
-    if built := os.environ.get("SBM_LITE_SITE"):
-        return ROOT / built
-    out = tmp_path_factory.mktemp("site")
-    build = ["jupyter_book.cli.main", "build", str(ROOT), "--path-output", str(out)]
-    flags = ["--all", "-W", "-n", "--keep-going", "--quiet"]
-    subprocess.run([sys.executable, "-m", *build, *flags], check=True)
-    return out / "_build" / "html"
+    return built(tmp_path_factory.mktemp("site"))
 
 
 @pytest.fixture(scope="session")
