@@ -63,9 +63,9 @@ notebooks: $(ENV) ## run every notebook in a clean kernel and save its outputs
 claims: $(ENV) ## run the claims and write book/claims.md and book/errata.md
 	$(BIN)/python -m tools.claims
 
-bench: $(ENV) ## measure speed beside a plain loop
-	@set -e; for name in $(basename $(notdir $(wildcard benchmarks/*.py))); do \
-	    printf '\n=== %s ===\n' $$name; OMP_NUM_THREADS=2 $(BIN)/python -m benchmarks.$$name; done
+bench: $(ENV) ## measure speed beside peers and limits, write benchmarks/RESULTS.md
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	OMP_NUM_THREADS=2 $(BIN)/python -m benchmarks
 
 clean: ## remove what was built, the environment included
 	rm -rf .venv _build *.egg-info .pytest_cache .ruff_cache .hypothesis
