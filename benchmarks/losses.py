@@ -310,9 +310,7 @@ def growth(quick: bool) -> Table:
     took: Times = {name: [] for name in names}
     for d in ladder:
         runs = {name: often(small_step(name, d)) for name in names}
-        times = measure.interleaved(
-            {name: run for name, (run, _) in runs.items()}, 2 if quick else 7
-        )
+        times = measure.interleaved({name: run for name, (run, _) in runs.items()}, turns)
         for name, (_, repeats) in runs.items():
             took[name].append(statistics.median(times[name]) / repeats)
     rows = [

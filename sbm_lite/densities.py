@@ -133,7 +133,7 @@ class GaussianMixture(Density):
         return z
 
     def log_prob(self, x: Points) -> PerPoint:
-        return self._log_joint_and_pull(x)[0].logsumexp(0)
+        return self._log_joint_and_pull(validation.points(x, dim=self.dim))[0].logsumexp(0)
 
     def score(self, x: Points) -> Points:
         validation.points(x, dim=self.dim)
@@ -166,7 +166,7 @@ class GaussianMixture(Density):
         Components and coordinates come before points: a sum over a short leading axis is
         several times faster than over a short trailing one.
         """
-        means, precisions, log_peaks = self._parameters_like(validation.points(x, dim=self.dim))
+        means, precisions, log_peaks = self._parameters_like(x)
         offset = means[:, :, None] - x.T
         pull = precisions @ offset
         return log_peaks[:, None] - (offset * pull).sum(1) / 2, pull
