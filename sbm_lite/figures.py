@@ -9,11 +9,14 @@ import html
 import io
 from pathlib import Path
 
+import font_source_sans_pro
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import HTML
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw
 
 COLOURS = {
@@ -23,8 +26,11 @@ COLOURS = {
     "path": "#AA7700",  # one trajectory
     "neutral": "#555555",
 }
+ARROWS = {"truth": 0.006}  # broad, so that a thin arrow of a model on it leaves both in sight
 BANDS = 10  # steps of a density, from white to the peak
 STYLE = Path(__file__).with_name("sbm.mplstyle")
+for face in ("", "Bold", "It"):  # the face of the book's labels
+    font_manager.fontManager.addfont(font_source_sans_pro.font_files_ttf[f"SourceSansPro{face}"])
 PALE_BLUES = LinearSegmentedColormap.from_list("pale blues", ["#FFFFFF", "#C9DAEA", "#6F9BC4"])
 
 
@@ -52,7 +58,7 @@ def arrows(ax: Axes, points, vectors, *, role: str = "truth", half: float | None
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     drawn = vectors / np.maximum(length + (half or np.median(length)), 1e-12)
     ax.quiver(*points.T, *drawn.T, color=COLOURS[role], angles="xy", scale_units="xy", scale=1,
-              width=0.004, headwidth=4.5, pivot="mid")  # fmt: skip
+              width=ARROWS.get(role, 0.0035), headwidth=4.2, pivot="mid")  # fmt: skip
     return ax
 
 
@@ -161,8 +167,10 @@ def html_image(image: bytes, alt: str, kind: str = "png") -> str:
 
 
 def _map_axes(ax: Axes, limit: float) -> Axes:
-    """Square axes for a picture in the plane."""
+    """Square axes for a picture in the plane, marked alike."""
+    marks = MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(-limit, limit)
+    marks = marks[abs(marks) <= limit]
     ax.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
-    ax.set(xlabel="$x_1$", ylabel="$x_2$")
+    ax.set(xlabel="$x_1$", ylabel="$x_2$", xticks=marks, yticks=marks)
     ax.grid(False)
     return ax

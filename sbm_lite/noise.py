@@ -4,6 +4,7 @@ A kernel is drawn from with `sample` and differentiated with `target_score`, the
 of denoising score matching. `Gaussian` is the usual one; `Laplace` and `Mixture` show that it need
 not be. All the rest is for Gaussian noise, in two coordinate systems:
 
+    coordinates                   a noisy point                 the noise is counted by
     variance exploding (NCSN)     x̃ = x + σε                    levels σ₁ > … > σ_L
     variance preserving (DDPM)    x_t = √ᾱ_t x + √(1 − ᾱ_t) ε   steps t = 1 … T; ᾱ_t is entry t − 1
 

@@ -3,6 +3,9 @@
     rng = generator(0)
     net = ScoreMLP(2, generator=rng)
     curve = fit(net, losses.ism, draws(two_modes(), 128, generator=rng), n_steps=2_000)
+
+A loss that needs noise or slices is passed as a function of the network and the points that draws
+them.
 """
 
 import itertools

@@ -1,5 +1,7 @@
 """Shared by all tests: one browser per run, property tests that always draw the same examples."""
 
+import sys
+
 import pytest
 from hypothesis import settings
 
@@ -18,3 +20,11 @@ def browser():
         chromium = launch(playwright)
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(autouse=True)
+def no_figure_stays_open():
+    """Close what a test has drawn, so that figures do not pile up in a long run."""
+    yield
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        pyplot.close("all")

@@ -34,6 +34,7 @@ from sbm_lite.explorables import (
     describe,
 )
 from sbm_lite.runtime import generator
+from tools.alt_text import faults
 
 NAMES = [cls.name for cls in EVERY]
 
@@ -126,6 +127,13 @@ def test_words_for_reader_and_listener(cls, words):
     text = getattr(cls(), words)
     assert 100 < len(text) < 500
     assert text.endswith("?") == (words == "caption")
+
+
+@pytest.mark.parametrize("cls", EVERY)
+def test_alt_text_is_sound_at_every_setting(cls):
+    menus = {n: t.values for n, t in cls.class_traits().items() if isinstance(t, traitlets.Enum)}
+    widgets = [cls(), *(cls(**{name: value}) for name, menu in menus.items() for value in menu)]
+    assert not [(w, wrong) for w in widgets if (wrong := faults(w.alt, w.caption))]
 
 
 @pytest.mark.parametrize("cls", EVERY)

@@ -8,6 +8,7 @@ from PIL import Image
 
 from sbm_lite import densities, labs
 from sbm_lite.diagnostics import grid
+from tools.alt_text import faults
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,7 @@ def test_without_a_kernel_a_picture_stands_in(make):
     page = panel._repr_mimebundle_()[0]["text/html"]
     assert page.startswith('<figure class="lab"><img alt="') and panel.sentence.value in page
     assert panel.alt in page.replace("&#x27;", "'")
+    assert faults(panel.alt, panel.sentence.value) == []
     assert Image.open(io.BytesIO(panel.picture.value)).width > 600
 
 

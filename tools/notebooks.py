@@ -14,12 +14,22 @@ import time
 from pathlib import Path
 
 import nbformat
+import yaml
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from PIL import Image
 
 SECONDS, NOTEBOOK_KB, IMAGE_KB = 30, 600, 100
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+CONFIG = Path(__file__).parents[1] / "_config.yml"
+SET_UP = """\
+# On Colab, fetch the package of this book; elsewhere this does nothing.
+import sys
+
+if "google.colab" in sys.modules:
+    %pip install --quiet "git+{url}@{branch}"
+    from google.colab import output
+    output.enable_custom_widget_manager()"""
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
@@ -29,6 +39,21 @@ def run(notebook, folder):
 
     options = {"timeout": 120, "kernel_name": "python3", "store_widget_state": False}
     NotebookClient(notebook, resources={"metadata": {"path": str(folder)}}, **options).execute()
+
+
+def set_up_for_colab(notebook, url, branch):
+    """Put the cell that fetches the package after the title; none without a repository."""
+    kept = [cell for cell in notebook.cells if "set-up" not in cell.metadata.get("tags", [])]
+    if url:
+        metadata = {"tags": ["set-up", "nbval-skip", "remove-cell"]}
+        source = SET_UP.format(url=url, branch=branch)
+        kept.insert(1, nbformat.v4.new_code_cell(source, metadata=metadata))
+    notebook.cells = kept
+
+
+def repository():
+    """Address and branch of the repository of the book, as `_config.yml` has them."""
+    return yaml.safe_load(CONFIG.read_text(encoding="utf8"))["repository"]
 
 
 def normalised(notebook):
@@ -137,6 +162,7 @@ def output_problems(cell, output):
 def refresh(path):
     """Run, normalise and save one notebook; returns its problems."""
     notebook, start = nbformat.read(path, as_version=4), time.perf_counter()
+    set_up_for_colab(notebook, **repository())
     try:
         run(notebook, path.parent)
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:

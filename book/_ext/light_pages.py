@@ -13,14 +13,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import tinycss2
+from fontTools.ttLib import TTFont
 from PIL import Image
 from sphinx.errors import ExtensionError
-from sphinx.util.fileutil import copy_asset
 
 # Scripts
 
 # The theme chooses between light and dark once its script runs, and all is laid out anew.
-LIGHT_OR_DARK = """if (document.documentElement.dataset.theme === "auto")
+LIGHT_OR_DARK = """if (["", "auto"].includes(document.documentElement.dataset.theme))
   document.documentElement.dataset.theme =
     matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";"""
 WORK = {  # of a script, as the body of a page shows it
@@ -183,15 +183,36 @@ FONTS = "output/chtml/fonts/woff-v2"
 
 
 def put_mathjax_together(target: Path):
-    """One script of the parts of sphinx-mathjax-offline that the formulas need, and the fonts."""
+    """One script of the parts of MathJax that the formulas need, and its fonts as woff2."""
     source = Path(find_spec("sphinx-mathjax-offline").origin).parent / "static" / "mathjax"
     startup, *parts = [(source / f"{part}.js").read_text("utf8") for part in ("startup", *MATHJAX)]
     loaded = f"MathJax.loader.preLoad(...{json.dumps(list(MATHJAX.values()))})"
     own = Path(__file__).with_name("formulas.js").read_text("utf8")
     target.mkdir(parents=True, exist_ok=True)
     script = "\n;".join([startup, loaded, *parts, own])
+    script = script.replace('.woff") format("woff")', '.woff2") format("woff2")')
     (target / "mathjax.js").write_text(script, encoding="utf8")
-    copy_asset(str(source / FONTS), str(target / FONTS))
+    (target / FONTS).mkdir(parents=True, exist_ok=True)
+    for face in (source / FONTS).glob("*.woff"):
+        font = TTFont(face)
+        font.flavor = "woff2"
+        font.save(target / FONTS / f"{face.stem}.woff2")
+
+
+# What the theme leaves without a name, or to a script
+
+NAMED = {
+    '<dialog id="pst-search-dialog"': ' aria-label="Search"',
+    '<dialog id="pst-primary-sidebar-modal"': ' aria-label="Pages"',
+    '<dialog id="pst-secondary-sidebar-modal"': ' aria-label="Contents of this page"',
+}
+
+
+def named(page: str) -> str:
+    """The page with names for its dialogs, and light where no script can choose."""
+    for tag, name in NAMED.items():
+        page = page.replace(tag, tag + name)
+    return page.replace(' data-theme="auto">', ' data-theme="light">', 1)
 
 
 def lighten(app, exception):
@@ -199,11 +220,11 @@ def lighten(app, exception):
     if exception or app.builder.format != "html":
         return
     site, icons = Path(app.outdir), Icons()
-    for bundle in site.glob("_static/scripts/fontawesome.js*"):
-        bundle.unlink()
+    for needless in (*site.glob("_static/scripts/fontawesome.js*"), *site.glob("_static/*.html")):
+        needless.unlink()
     html = [path for path in site.rglob("*.html") if "_static" not in path.parts]
     pages = {path: icons.drawn(path.read_text(encoding="utf8")) for path in html}
-    pages = {path: unhurried(page, path.parent) for path, page in pages.items()}
+    pages = {path: named(unhurried(page, path.parent)) for path, page in pages.items()}
     lighten_styles(site, pages)
     for path, page in pages.items():
         path.write_text(page, encoding="utf8")

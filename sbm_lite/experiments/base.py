@@ -43,7 +43,7 @@ NETWORKS = {  # name → random stream → network whose forward is the score
 def pretrained(name: str) -> nn.Module:
     """The network that ships with the package, on the CPU, ready to be asked for scores.
 
-    Its recipe is `sbm_lite.experiments.NAME(seed=0)`. Raises ValueError for another name.
+    Its recipe is the experiment of that name with `seed=0`. Raises ValueError for another name.
     """
     if name not in NETWORKS:
         raise ValueError(f"name must be one of {', '.join(NETWORKS)}, got {name!r}")

@@ -5,7 +5,7 @@
  */
 import { aboutModes, advance, chainFrom, generator, geometricSigmas, ladderStep, levelsOf, massNearer, overSquare, stationaryVariance } from "./maths.js";
 import { key, makePlot } from "./plot.js";
-import { button, h, makeCloud, makeLoop, makePicture, makeStage, makeTheme, makeVoice, paintDensity, paintTicks, prefersStill, readout, say, slider, toPixels, wholeNumber } from "./stage.js";
+import { button, h, layOut, makeCloud, makeLoop, makePicture, makeStage, makeTheme, makeVoice, paintDensity, paintTicks, prefersStill, readout, say, slider, toPixels, wholeNumber } from "./stage.js";
 
 export const TARGET = { weights: [0.2, 0.8], means: [[-5, -5], [5, 5]] }, MODE = 1; // two_modes(), and its heavy mode
 const LIMIT = 8; // half-width of the start and of the left map
@@ -26,10 +26,9 @@ function render({ model, el }) {
     .map((label) => makePicture(stage, { layers: 3, label, paint: () => paint() }));
   const clouds = maps.map((map) => makeCloud(map, theme)), titles = maps.map(() => h("p", { class: "sbm-note", style: "text-align: center; padding-bottom: 3px" }));
   const plot = makePlot(stage, theme, { label: "Share of the particles at the heavy mode, step by step", aspect: 1.9, paint: () => paintShares() });
-  const loop = makeLoop(stage, () => tick());
+  const loop = makeLoop(stage, () => tick(), () => toggle());
   const numbers = readout(["over the particles", "measured", "theory"]), note = h("p", { class: "sbm-note" });
-  const voice = makeVoice(stage, () => `${titles[1].textContent}. ${numbers.words()}`);
-  const play = h("button", { type: "button", class: "sbm-main", click: () => toggle() }, "Play");
+  const voice = makeVoice(stage, () => `${titles[1].textContent}. ${numbers.words()}`, ...maps, plot);
   const isOver = () => annealed.steps === total;
 
   /** n particles at the start of a run with the present settings. */
@@ -61,31 +60,26 @@ function render({ model, el }) {
     last = now;
     while (annealed.steps + 1 <= due && performance.now() < now + BUDGET) step();
     if (due >= annealed.steps + 1) due = annealed.steps; // too slow: do not hurry after it
-    if (isOver()) run(false);
+    if (isOver()) loop.play(false);
     draw();
     if (seen.length > before || isOver()) showNumbers();
   }
 
-  function run(playing) {
-    loop.play(playing);
-    say(play, playing ? "Pause" : "Play");
-  }
-
   function toggle() {
     if (!loop.playing && isOver()) return start();
-    run(!loop.playing);
+    loop.play(!loop.playing);
     show();
   }
 
   function start(playing = true) {
     begin(model.get("n_particles"));
-    run(playing);
+    loop.play(playing);
     show();
   }
 
   /** The end of a run, at once: with fewer particles where it is long. */
   function finish() {
-    run(false);
+    loop.play(false);
     const few = Math.max(FEWEST, AT_ONCE / (model.get("n_levels") * model.get("n_steps")));
     begin(Math.min(model.get("n_particles"), 20 * Math.round(few / 20)));
     while (!isOver()) step();
@@ -157,7 +151,7 @@ function render({ model, el }) {
   }
 
   const count = (n) => n.toLocaleString("en");
-  const controls = h("div", { class: "sbm-panel" },
+  const controls = [
     slider(stage, { name: "step_size", label: "Step size of the last level", symbol: "η", min: -2, max: 0, step: 0.05, log: true, digits: 2, format: (v) => v.toPrecision(2) }),
     slider(stage, { name: "first_sigma", label: "First level of the ladder", symbol: "σ₁", min: 0, max: 1.4772, step: 0.04924, log: true, digits: 2, format: (v) => v.toPrecision(2) }),
     h("div", { class: "sbm-pair" },
@@ -165,15 +159,14 @@ function render({ model, el }) {
       slider(stage, { name: "n_steps", label: "Steps each", symbol: "K", min: 1, max: 3, step: 0.05, log: true, digits: 2, format: count })),
     h("div", { class: "sbm-pair" },
       slider(stage, { name: "n_particles", label: "Particles", symbol: "n", min: 2.699, max: 3.699, step: 0.1, log: true, digits: 2, format: count }),
-      wholeNumber(stage, { name: "seed", label: "Seed" })));
+      wholeNumber(stage, { name: "seed", label: "Seed" }))];
   const legend = key([["neutral", "line", "plain"], ["model", "line", "annealed"], ["truth", "line", "in the level's own density"]]);
   const words = key([["model", "dot", "particles, started evenly over the left map: the dashed square"], ["data", "area", "density"]]);
-  const buttons = h("div", { class: "sbm-inline", style: "margin: 10px 0 14px" }, play, button("To the end", finish), button("Restart", () => start(loop.playing || isOver())));
+  const buttons = h("div", { class: "sbm-inline", style: "margin: 10px 0 14px" }, loop.button, button("To the end", finish), button("Restart", () => start(loop.playing || isOver())));
   words.style.maxWidth = "none";
   stage.root.append(
     h("div", { style: COLUMNS }, ...maps.map((map, i) => h("div", {}, titles[i], map.node))), words, buttons,
-    h("div", { class: "sbm-grid" }, h("div", {}, plot.node, legend, h("div", { style: "margin-top: 10px" }, numbers.node)), controls),
-    h("div", { style: "margin-top: 8px" }, note, voice.node));
+    layOut([plot.node, legend, h("div", { style: "margin-top: 10px" }, numbers.node)], controls, [note]), voice.node);
 
   stage.watch(["step_size", "first_sigma", "n_levels", "n_steps", "n_particles", "seed"], () => (loop.playing ? start() : finish()));
   if (prefersStill()) finish();

@@ -5,7 +5,7 @@
  */
 import { drawFrom, evaluateAt, exactMoments, makeMixture, momentsOf, posterior } from "./maths.js";
 import { key } from "./plot.js";
-import { chooser, drawArrow, h, makePicture, makeProbe, makeStage, makeTheme, makeVoice, paintDensity, paintTicks, probeSliders, readout, say, short, slider, toPixels, wholeNumber } from "./stage.js";
+import { chooser, drawArrow, h, layOut, makePicture, makeProbe, makeStage, makeTheme, makeVoice, paintDensity, paintTicks, probeSliders, readout, say, short, slider, toPixels, wholeNumber } from "./stage.js";
 
 const LINES = 40; // targets drawn as lines, at most
 const POINT = 0.1; // a component narrower than this is a point of data
@@ -18,7 +18,7 @@ function render({ model, el }) {
   const picture = makePicture(stage, { layers: 4, label: "The noisy point, clean points it may come from, and the score", paint: () => paint() });
   const handle = makeProbe(stage, picture, { title: "Drag the noisy point", limit: () => limit });
   const numbers = readout(["at the noisy point", "measured", "theory"]), note = h("p", { class: "sbm-note" });
-  const voice = makeVoice(stage, () => `${model.get("n_draws")} draws. ` + rows().map(([name, m, t]) => `${name}: ${m}, theory ${t}`).join("; "));
+  const voice = makeVoice(stage, () => `${model.get("n_draws")} draws. ` + rows().map(([name, m, t]) => `${name}: ${m}, theory ${t}`).join("; "), picture);
   const isData = () => Math.max(...clean.stds) < POINT;
 
   function choose() {
@@ -104,16 +104,16 @@ function render({ model, el }) {
     drawArrow(context, from, tip, 3.5 * scale);
   }
 
-  const panel = h("div", { class: "sbm-panel" },
+  const panel = [
     slider(stage, { name: "sigma", label: "Noise", symbol: "σ", min: 0.2, max: 6, step: 0.05, format: (v) => v.toFixed(2) }),
     probeSliders(stage, "Noisy", "x̃₁", "x̃₂"),
     slider(stage, { name: "n_draws", label: "Draws of x given x̃", symbol: "n", min: 1, max: 3.302, step: 0.1, log: true, digits: 2, format: (n) => n.toLocaleString("en") }),
     h("div", { class: "sbm-inline" },
       chooser(stage, { name: "density", label: "Clean data", choices: Object.keys(model.get("densities")) }),
       wholeNumber(stage, { name: "seed", label: "Seed" })),
-    numbers.node, note, voice.node);
+    numbers.node];
   const legend = key([["text", "ring", "noisy point x̃"], ["model", "dot", "clean x, given x̃"], ["neutral", "line", "targets × σ²"], ["model", "cross", "their mean"], ["truth", "line", "score × σ²"]]);
-  stage.root.append(h("div", { class: "sbm-grid" }, h("div", {}, picture.node, legend), panel));
+  stage.root.append(layOut([picture.node, legend], panel, [note]), voice.node);
 
   stage.watch(["densities", "density"], choose);
   stage.watch(["sigma", "probe_x", "probe_y", "n_draws", "seed"], show);

@@ -4,7 +4,7 @@
  */
 import { fillNormals, generator } from "./maths.js";
 import { key, makePlot } from "./plot.js";
-import { chooser, fixed, h, makeStage, makeTheme, makeVoice, readout, say, slider, wholeNumber } from "./stage.js";
+import { chooser, fixed, h, layOut, makeStage, makeTheme, makeVoice, readout, say, slider, wholeNumber } from "./stage.js";
 
 export const THETAS = Float64Array.from({ length: 61 }, (_, i) => i / 20);
 const bell = (x) => Math.exp((-x * x) / 2) / Math.sqrt(2 * Math.PI);
@@ -78,7 +78,7 @@ function render({ model, el }) {
   const curves = makePlot(stage, theme, { label: "The explicit and the implicit loss against θ", aspect: 1.45, paint: () => paintCurves() });
   const numbers = readout(["expected loss", "measured", "exact"]);
   const note = h("p", { class: "sbm-note" }), message = h("p", { class: "sbm-message" });
-  const voice = makeVoice(stage, () => numbers.words() + ". " + (message.textContent || note.textContent));
+  const voice = makeVoice(stage, () => numbers.words() + ". " + (message.textContent || note.textContent), scores, curves);
   let family, x, found, exact, explicit, implicit;
 
   function choose() {
@@ -139,7 +139,7 @@ function render({ model, el }) {
     curves.dots([theta, theta], found, "model", { radius: 4.5 });
   }
 
-  const row = (plot, swatches, ...side) => h("div", { class: "sbm-grid" }, h("div", {}, plot.node, key(swatches)), h("div", { class: "sbm-panel" }, ...side));
+  const row = (plot, swatches, ...panel) => layOut([plot.node, key(swatches)], panel);
   stage.root.append(
     row(scores, [["truth", "line", "true score"], ["model", "line", "the model's"], ["data", "area", "density, not to scale"]],
       chooser(stage, { name: "density", label: "Density", choices: Object.keys(FAMILIES) }),

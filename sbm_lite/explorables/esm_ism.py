@@ -24,15 +24,16 @@ class EsmIsm(Explorable):
 
     @property
     def alt(self) -> str:
-        good = "the lower one always the same distance below the upper, both lowest at one θ"
+        good = "the lower one always the same distance below the upper, both lowest at one theta"
         curves = {
             "two bumps": good,
             "one Gaussian": good,
-            "exponential": "one lowest at θ = 1 and the other at θ = 0, crossing in between",
+            "exponential": "one lowest at theta = 1, the other at theta = 0, crossing in between",
         }[self.density]
         return (
-            f"Two plots. Above, over a pale density ({self.density}), the true score in green and "
-            f"the model's in red. Below, two losses against θ: {curves}. An upright line marks θ."
+            f"Two plots. Above, over a shaded density ({self.density}), the true score in green "
+            f"and the model's in red. Below, two losses against theta: {curves}. A short bar from "
+            "one to the other marks the present theta."
         )
 
     def _draw(self, axes) -> None:

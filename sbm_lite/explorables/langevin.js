@@ -3,7 +3,7 @@
  * Traits: densities, density, step_size, n_particles, noise, metropolis, seed.
  */
 import { advance, hasDiverged, makeChain, makeMixture, stabilityLimit, stationaryVariance } from "./maths.js";
-import { button, checkbox, chooser, h, makeCloud, makeLoop, makePicture, makeStage, makeTheme, makeVoice, onGrid, paintDensity, paintTicks, prefersStill, readout, say, slider, wholeNumber } from "./stage.js";
+import { button, checkbox, chooser, h, layOut, makeCloud, makeLoop, makePicture, makeStage, makeTheme, makeVoice, onGrid, paintDensity, paintTicks, prefersStill, readout, say, slider, wholeNumber } from "./stage.js";
 
 const WARM_UP = 100; // steps already made where motion is unwelcome
 const FADE = 20; // steps over which a fresh cloud fades in
@@ -17,15 +17,14 @@ function render({ model, el }) {
   const theme = makeTheme(stage, () => paint());
   const picture = makePicture(stage, { layers: 3, label: "Particles moving over the density", paint: () => paint() });
   const cloud = makeCloud(picture, theme);
-  const loop = makeLoop(stage, () => step());
+  const loop = makeLoop(stage, () => step(), () => toggle());
   const numbers = readout(["over all particles", "measured", "theory"]);
   const counts = h("p", { class: "sbm-note" }), law = h("p", { class: "sbm-note" });
   const message = h("p", { class: "sbm-message", role: "alert" });
   const voice = makeVoice(stage, () => {
     const rows = compare(chain, model.get("step_size"), settings(), truth);
-    return `After ${chain.steps} steps: ` + rows.map(([name, m, t]) => `${name} ${m}, theory ${t}`).join("; ");
-  });
-  const play = h("button", { type: "button", class: "sbm-main", click: () => toggle() }, "Play");
+    return `${model.get("density")}, after ${chain.steps} steps: ` + rows.map(([name, m, t]) => `${name} ${m}, theory ${t}`).join("; ");
+  }, picture);
 
   function restart(running = loop.playing || diverged) {
     const target = model.get("densities")[model.get("density")];
@@ -37,7 +36,7 @@ function render({ model, el }) {
     chain = makeChain(mixture, model.get("n_particles"), 0.9 * limit, model.get("seed"));
     diverged = false;
     say(message, "");
-    run(running);
+    loop.play(running);
     show();
   }
 
@@ -50,18 +49,13 @@ function render({ model, el }) {
 
   function stop() {
     const eta = threeDigits(model.get("step_size")), edge = plain(stabilityLimit(mixture));
-    run(false);
+    loop.play(false);
     say(message, `Diverged after ${chain.steps} steps: η = ${eta} is past the limit 4λ = ${edge}.`);
-  }
-
-  function run(playing) {
-    loop.play(playing);
-    say(play, playing ? "Pause" : "Play");
   }
 
   function toggle() {
     if (diverged) return restart();
-    run(!loop.playing);
+    loop.play(!loop.playing);
     show();
     voice.speak();
   }
@@ -95,20 +89,20 @@ function render({ model, el }) {
   const metropolis = checkbox(stage, { name: "metropolis", label: "Metropolis test (MALA)" });
   const once = () => {
     if (diverged) restart(false);
-    run(false);
+    loop.play(false);
     step();
     voice.speak();
   };
-  const panel = h("div", { class: "sbm-panel" },
-    h("div", { class: "sbm-inline" }, play, button("Step", once), button("Restart", () => restart())),
+  const panel = [
+    h("div", { class: "sbm-inline" }, loop.button, button("Step", once), button("Restart", () => restart())),
     h("div", { class: "sbm-inline" },
       chooser(stage, { name: "density", label: "Target", choices: Object.keys(model.get("densities")) }),
       wholeNumber(stage, { name: "seed", label: "Seed" })),
-    slider(stage, { name: "step_size", label: "Step size", symbol: "η", min: -2, max: 0.78, step: 0.02, log: true, digits: 3, format: threeDigits }),
+    slider(stage, { name: "step_size", label: "Step size", symbol: "η", min: -2, max: 0.76, step: 0.02, log: true, digits: 3, format: threeDigits }),
     slider(stage, { name: "n_particles", label: "Particles", symbol: "n", min: 2, max: 4.3, step: 0.1, log: true, digits: 2, format: (n) => n.toLocaleString("en") }),
     h("div", { class: "sbm-inline" }, checkbox(stage, { name: "noise", label: "noise" }), metropolis),
-    numbers.node, message, counts, law, voice.node);
-  stage.root.append(h("div", { class: "sbm-grid" }, picture.node, panel));
+    numbers.node, message, counts];
+  stage.root.append(layOut([picture.node], panel, [law]), voice.node);
 
   stage.watch(["densities", "density", "n_particles", "seed"], () => restart());
   stage.watch(["step_size", "noise", "metropolis"], steer);
@@ -116,7 +110,7 @@ function render({ model, el }) {
   restart();
   steer();
   if (prefersStill()) for (let i = 0; i < WARM_UP; i++) step();
-  else run(true);
+  else loop.play(true);
   return stage.destroy;
 }
 

@@ -5,7 +5,7 @@
  */
 import { decodeLayers, evaluateAt, lengths, makeMixture, medianLength, networkScore } from "./maths.js";
 import { key } from "./plot.js";
-import { chooser, drawArrow, fixed, h, makePicture, makeProbe, makeStage, makeTheme, makeVoice, onGrid, paintDensity, paintTicks, probeSliders, readout, say, short, slider, toPixels } from "./stage.js";
+import { chooser, drawArrow, fixed, h, layOut, makePicture, makeProbe, makeStage, makeTheme, makeVoice, onGrid, paintDensity, paintTicks, probeSliders, readout, say, short, slider, toPixels } from "./stage.js";
 
 const DATA = { weights: [0.2, 0.8], means: [[-5, -5], [5, 5]], stds: [1, 1] }; // two_modes()
 const LIMIT = 8, BOX = 2; // half-widths of the map, and of the boxes that hold 91 % of the data
@@ -28,7 +28,7 @@ function render({ model, el }) {
   const picture = makePicture(stage, { layers: 4, label: "The true and the learned score field, or their difference", paint: () => paint() });
   const handle = makeProbe(stage, picture, { title: "Drag the probe", limit: () => LIMIT });
   const numbers = readout(["score at the probe", "learned", "true"]), note = h("p", { class: "sbm-note" });
-  const voice = makeVoice(stage, () => numbers.words());
+  const voice = makeVoice(stage, () => numbers.words(), picture);
 
   const load = () => {
     layers = decodeLayers(model.get("layers"));
@@ -131,13 +131,13 @@ function render({ model, el }) {
     }
   }
 
-  const panel = h("div", { class: "sbm-panel" },
+  const panel = [
     slider(stage, { name: "sigma", label: "Noise", symbol: "σ", min: -1, max: 1, step: 0.05, log: true, digits: 2, format: (v) => v.toPrecision(2) }),
     chooser(stage, { name: "show", label: "Show", choices: SHOWN }),
-    probeSliders(stage, "Probe", "x", "y"), numbers.node, note, voice.node);
+    probeSliders(stage, "Probe", "x", "y"), numbers.node];
   const arrowKey = key([["truth", "line", "true score"], ["model", "line", "learned score"], ["data", "area", "noisy density"], ["text", "dash", "boxes"]]);
-  const errorKey = h("p", { class: "sbm-key" }, h("span", {}, "‖learned − true‖"), h("span", {}, "0.01", h("span", { style: "width: 120px; height: 12px; border: 1px solid var(--sbm-line); background: linear-gradient(to right, transparent, var(--sbm-model))" }), "100"));
-  stage.root.append(h("div", { class: "sbm-grid" }, h("div", {}, picture.node, arrowKey, errorKey), panel));
+  const errorKey = h("p", { class: "sbm-key" }, h("span", {}, "‖learned − true‖"), h("span", {}, "0.01", h("span", { class: "sbm-swatch", style: "width: 120px; height: 12px; border: 1px solid var(--sbm-line); background: linear-gradient(to right, transparent, var(--sbm-model))" }), "100"));
+  stage.root.append(layOut([picture.node, arrowKey, errorKey], panel, [note]), voice.node);
 
   stage.watch(["layers"], load);
   stage.watch(["sigma"], compute);

@@ -4,7 +4,7 @@
  */
 import { fillNormals, generator } from "./maths.js";
 import { key, makePlot } from "./plot.js";
-import { fixed, h, makeStage, makeTheme, makeVoice, readout, say, slider, wholeNumber } from "./stage.js";
+import { fixed, h, layOut, makeStage, makeTheme, makeVoice, readout, say, slider, wholeNumber } from "./stage.js";
 
 const EDGE = 5; // the line is drawn from −5 to 5
 const FAR = 10; // and integrated from −10 to 10, where q has long vanished
@@ -69,7 +69,7 @@ function render({ model, el }) {
   const onDims = makePlot(stage, theme, { label: "Share of useful draws against the dimension", aspect: 1.45, paint: () => paintShare() });
   const area = readout(["on the line", "measured", "quadrature"]), useful = readout(["useful draws", "measured", "theory"]);
   const error = h("p", { class: "sbm-note" }), remark = h("p", { class: "sbm-note" });
-  const voice = makeVoice(stage, () => `${area.words()}; useful draws ${useful.words()}`);
+  const voice = makeVoice(stage, () => `${area.words()}; useful draws ${useful.words()}`, onLine, onDims);
   const settings = () => ({ separation: model.get("separation"), tilt: model.get("tilt"), offset: model.get("offset") });
   let z, squares, trail, share; // `squares` of the chosen dimension, `trail` of all others and their shares
 
@@ -130,19 +130,18 @@ function render({ model, el }) {
     onDims.dots([model.get("dim")], [share.here], "model", { radius: 6 });
   }
 
-  const two = (v) => fixed(v), panel = (...children) => h("div", { class: "sbm-panel" }, ...children);
-  const row = (plot, swatches, side) => h("div", { class: "sbm-grid" }, h("div", {}, plot.node, key(swatches)), side);
+  const two = (v) => fixed(v), row = (plot, swatches, panel, words) => layOut([plot.node, key(swatches)], panel, [words]);
   stage.root.append(
-    row(onLine, [["data", "area", "q = exp(−E), its area is Z"], ["model", "line", "p = q/Z"]], panel(
+    row(onLine, [["data", "area", "q = exp(−E), its area is Z"], ["model", "line", "p = q/Z"]], [
       slider(stage, { name: "separation", label: "Separation", symbol: "b", min: 0, max: 3, step: 0.05, format: two }),
       slider(stage, { name: "tilt", label: "Tilt", symbol: "c", min: -2, max: 2, step: 0.05, format: two }),
       slider(stage, { name: "offset", label: "Constant added to the energy", symbol: "e", min: -3, max: 3, step: 0.05, format: two }),
-      area.node, error)),
-    row(onDims, [["truth", "line", "theory"], ["model", "dot", "measured"]], panel(
+      area.node], error),
+    row(onDims, [["truth", "line", "theory"], ["model", "dot", "measured"]], [
       slider(stage, { name: "dim", label: "Dimension", symbol: "d", min: 1, max: 100, step: 1, format: String }),
       slider(stage, { name: "proposal_std", label: "Width of the proposal", symbol: "r", min: 0.75, max: 3, step: 0.05, format: two }),
       slider(stage, { name: "n_draws", label: "Draws", symbol: "n", min: 2, max: 5, step: 0.1, log: true, digits: 2, format: count }),
-      wholeNumber(stage, { name: "seed", label: "Seed" }), useful.node, remark)), voice.node);
+      wholeNumber(stage, { name: "seed", label: "Seed" }), useful.node], remark), voice.node);
 
   draw();
   stage.watch(["separation", "tilt", "offset"], showLine);

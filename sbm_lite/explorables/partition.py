@@ -16,9 +16,9 @@ class Partition(Explorable):
     name = "partition"
     alt = (
         "Two plots. Above, a curve with a low bump at left and a higher one at right; the area "
-        "under it is filled pale blue, and a red line far below has the same shape. Below, the "
+        "under it is shaded blue, and a red line far below has the same shape. Below, the "
         "share of useful draws falls from 100 percent along a straight green line as the dimension "
-        "grows, with a red dot on the line at dimension 20."
+        "grows, with a red dot close to it at dimension 20."
     )
     caption = (
         "Above: the blue area under q = e<sup>−E</sup> is Z, and p = q/Z is the red line. Below: "

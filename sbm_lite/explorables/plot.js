@@ -30,7 +30,7 @@ export function makePlot(stage, theme, { label, aspect = 1.6, paint }) {
     const { size, height, scale } = picture;
     if (size === 0) return false;
     context.clearRect(0, 0, size, height);
-    context.font = `${LETTERS * scale}px system-ui, sans-serif`;
+    context.font = `${LETTERS * scale}px "Book Sans", system-ui, sans-serif`;
     context.lineJoin = context.lineCap = "round";
     const ticks = { x: ticksOf(axes.x), y: ticksOf(axes.y) };
     const widest = Math.max(...ticks.y.map(([, text]) => context.measureText(text).width));

@@ -4,7 +4,7 @@
  * Traits: densities, density, sigma, beta, offset, probe_x, probe_y.
  */
 import { evaluateAt, makeMixture, medianLength } from "./maths.js";
-import { chooser, drawArrow, fixed, h, makePicture, makeProbe, makeStage, makeTheme, onGrid, paintDensity, paintTicks, probeSliders, readout, say, slider, toPixels } from "./stage.js";
+import { chooser, drawArrow, fixed, h, layOut, makePicture, makeProbe, makeStage, makeTheme, makeVoice, onGrid, paintDensity, paintTicks, probeSliders, readout, say, slider, toPixels } from "./stage.js";
 
 const ARROWS = 19; // per side
 const NUDGE = 1e-4; // for central differences
@@ -20,6 +20,7 @@ function render({ model, el }) {
   const energy = h("output", { name: "energy", class: "sbm-value", "aria-live": "off" });
   const arrow = h("output", { name: "arrow", class: "sbm-value", "aria-live": "off" });
   const note = h("p", { class: "sbm-note" });
+  const voice = makeVoice(stage, () => `${model.get("density")}, ${numbers.words()}; energy ${energy.textContent}; length and direction ${arrow.textContent}`, picture);
 
   const choose = () => {
     const target = model.get("densities")[model.get("density")];
@@ -68,6 +69,7 @@ function render({ model, el }) {
     numbers.show([["along x", fixed(slope(1, 0)), fixed(sx)], ["along y", fixed(slope(0, 1)), fixed(sy)]]);
     say(energy, fixed(model.get("offset") - logProb));
     say(arrow, `${Math.hypot(sx, sy).toFixed(2)}, pointing to ${compass(sx, sy)}°`);
+    voice.speak();
     paintProbe(x, y, sx, sy);
   };
 
@@ -92,15 +94,15 @@ function render({ model, el }) {
     handle.place(x, y);
   };
 
-  const panel = h("div", { class: "sbm-panel" },
+  const panel = [
     chooser(stage, { name: "density", label: "Density", choices: Object.keys(model.get("densities")) }),
     slider(stage, { name: "sigma", label: "Smoothing", symbol: "σ", min: 0, max: 4, step: 0.05, format: (v) => v.toFixed(2) }),
     slider(stage, { name: "beta", label: "Inverse temperature", symbol: "β", min: 0.25, max: 4, step: 0.05, format: (v) => v.toFixed(2) }),
     slider(stage, { name: "offset", label: "Constant added to the energy", symbol: "c", min: -5, max: 5, step: 0.1, format: (v) => fixed(v) }),
     probeSliders(stage, "Probe", "x", "y"),
     h("p", { class: "sbm-row", style: "margin: 0" }, "energy E + c", energy), numbers.node,
-    h("p", { class: "sbm-row", style: "margin: 0" }, "length and direction", arrow), note);
-  stage.root.append(h("div", { class: "sbm-grid" }, picture.node, panel));
+    h("p", { class: "sbm-row", style: "margin: 0" }, "length and direction", arrow)];
+  stage.root.append(layOut([picture.node], panel, [note]), voice.node);
 
   stage.watch(["densities", "density"], choose);
   stage.watch(["sigma"], smooth);

@@ -13,12 +13,21 @@ class ScoreField(DensityExplorable):
     """Arrows of the score s = β∇log p_σ, and a probe that reads them. Book: eq-score."""
 
     name = "score_field"
-    alt = (
-        "A square map of the plane with a grid of arrows. Two round blue hills mark where the "
-        "density is high, one at lower left and a larger one at upper right. Every arrow points "
-        "uphill towards the nearer hill; arrows are short on the hilltops and turn around along a "
-        "line through the gap between the hills, where one thick red arrow starts at the probe."
-    )
+    @property
+    def alt(self) -> str:
+        hills = {
+            "two modes": "Two round blue hills mark where the density is high, one at lower left "
+            "and a larger one at upper right. Every arrow points uphill towards the nearer hill",
+            "ring": "A blue ring marks where the density is high. Every arrow points to the ring, "
+            "from inside and from outside",
+            "swiss roll": "A blue spiral marks where the density is high. Every arrow points to "
+            "the nearest stretch of it",
+        }.get(self.density, "Shades of blue mark where the density is high. Arrows point uphill")
+        return (
+            f"A square map of the plane with a grid of arrows. {hills}; arrows are short where it "
+            "is highest. One thick red arrow starts at the probe."
+        )
+
     caption = (
         "The score at every point is an arrow uphill on log p. Drag the red probe: differences and "
         "formula agree everywhere. Blur the density with σ, sharpen it with β. "

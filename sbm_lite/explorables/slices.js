@@ -4,7 +4,7 @@
  */
 import { fillNormals, generator, meanAndVariance } from "./maths.js";
 import { key, makePlot } from "./plot.js";
-import { button, chooser, h, makeLoop, makeStage, makeTheme, makeVoice, prefersStill, readout, say, short, slider, wholeNumber } from "./stage.js";
+import { button, chooser, h, layOut, makeLoop, makeStage, makeTheme, makeVoice, prefersStill, readout, say, short, slider, wholeNumber } from "./stage.js";
 
 const MOST = 1000; // slices
 const AT_FIRST = 100; // of them where motion is unwelcome
@@ -93,10 +93,9 @@ function render({ model, el }) {
 
   const theme = makeTheme(stage, () => paint());
   const plot = makePlot(stage, theme, { label: "Slices, their running mean and the trace", aspect: 1.15, paint: () => paint() });
-  const loop = makeLoop(stage, () => tick());
+  const loop = makeLoop(stage, () => tick(), () => toggle());
   const numbers = readout(["over the slices", "measured", "theory"]), note = h("p", { class: "sbm-note" });
-  const voice = makeVoice(stage, () => `After ${slices.length} slices: ` + rows().map(([name, m, t]) => `${name} ${m}, theory ${t}`).join("; "));
-  const play = h("button", { type: "button", class: "sbm-main", click: () => toggle() }, "Play");
+  const voice = makeVoice(stage, () => `After ${slices.length} slices: ` + rows().map(([name, m, t]) => `${name} ${m}, theory ${t}`).join("; "), plot);
 
   /** The matrix and that many slices of it, from the start of the random stream. */
   function restart(count) {
@@ -119,21 +118,16 @@ function render({ model, el }) {
   function tick() {
     due = Math.min(MOST, due * PACE);
     if (due >= slices.length + 1) drawUpTo(due);
-    if (due === MOST) run(false);
-  }
-
-  function run(playing) {
-    loop.play(playing);
-    say(play, playing ? "Pause" : "Play");
+    if (due === MOST) loop.play(false);
   }
 
   function toggle() {
     if (slices.length === MOST) restart(1);
-    run(!loop.playing);
+    loop.play(!loop.playing);
   }
 
   function step() {
-    run(false);
+    loop.play(false);
     if (slices.length === MOST) restart(1);
     else drawUpTo(slices.length + 1);
   }
@@ -167,19 +161,19 @@ function render({ model, el }) {
     plot.dots(ks.slice(-1), means.slice(-1), "model");
   }
 
-  const panel = h("div", { class: "sbm-panel" },
-    h("div", { class: "sbm-inline" }, play, button("Step", step), button("Restart", () => restart(1))),
+  const panel = [
+    h("div", { class: "sbm-inline" }, loop.button, button("Step", step), button("Restart", () => restart(1))),
     slider(stage, { name: "coupling", label: "Coupling of the coordinates", symbol: "ρ", min: 0, max: 1, step: 0.05, format: (v) => v.toFixed(2) }),
     slider(stage, { name: "dim", label: "Dimension", symbol: "d", min: 2, max: 100, step: 1, format: String }),
     h("div", { class: "sbm-inline" },
       chooser(stage, { name: "law", label: "Law of v", choices: Object.keys(LAWS) }), wholeNumber(stage, { name: "seed", label: "Seed" })),
-    numbers.node, note, voice.node);
+    numbers.node];
   const legend = key([["model", "dot", "one slice"], ["model", "line", "their mean so far"], ["truth", "line", "expected value"], ["truth", "area", "two standard errors"]]);
-  stage.root.append(h("div", { class: "sbm-grid" }, h("div", {}, plot.node, legend), panel));
+  stage.root.append(layOut([plot.node, legend], panel, [note]), voice.node);
 
   stage.watch(["dim", "coupling", "law", "seed"], () => restart(slices.length));
   restart(prefersStill() ? AT_FIRST : 1);
-  if (!prefersStill()) run(true);
+  if (!prefersStill()) loop.play(true);
   return stage.destroy;
 }
 

@@ -16,10 +16,10 @@ class Slices(Explorable):
 
     name = "slices"
     alt = (
-        "A plot against the number k of slices, from 1 to 1000 on a logarithmic axis. Pale red "
-        "dots, one per slice, scatter about a green line, the trace. A red line, the mean of the "
-        "slices so far, settles on the green one inside a green band that narrows like one over "
-        "the square root of k."
+        "A plot against the number k of slices, from 1 to 1000 on a logarithmic axis. Faint red "
+        "dots, one per slice, scatter about a green line, what theory expects. A red line, the "
+        "mean of the slices so far, settles on the green one inside a green band that narrows "
+        "like one over the square root of k."
     )
     caption = (
         "Each dot is one slice vᵀAv of a fixed Jacobian A, along a fresh random direction v. The "

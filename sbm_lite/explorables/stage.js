@@ -10,22 +10,26 @@ const FRAME = 1000 / 60 - 4; // ms; a faster screen skips frames instead of hurr
 const CONTROLS = ["input", "select", "button"];
 const BANDS = 9; // filled contours from nothing to the peak
 const AT_REST = 1000; // ms without a change before the numbers are spoken
+const STILL = "(prefers-reduced-motion: reduce)";
 
 const STYLE = `
-.sbm-explorable { --sbm-text: #1c2530; --sbm-quiet: #55606d; --sbm-line: #c9d1da; --sbm-panel: #f6f8fa;
-  --sbm-accent: #33658a; --sbm-measured: #c22f0f; --sbm-theory: #1d7a2d; --sbm-warn: #fff1e0;
-  container-type: inline-size; color: var(--sbm-text); font: 15px/1.45 system-ui, sans-serif;
+/* The page's own colours and letters; in JupyterLab, which has none, those given second. */
+.sbm-explorable { --sbm-text: var(--pst-color-text-base, #1c2530); --sbm-quiet: var(--pst-color-text-muted, #55606d);
+  --sbm-line: var(--sbm-rule, #dfe3e8); --sbm-panel: var(--sbm-wash, #f6f8fa); --sbm-accent: var(--pst-color-primary, #2b5d8a);
+  --sbm-edge: #77838f; --sbm-measured: #c22f0f; --sbm-theory: #1d7a2d; --sbm-warn: #fff1e0;
+  container-type: inline-size; color: var(--sbm-text); font: 16px/1.4 var(--sbm-sans, system-ui, sans-serif);
   text-align: left; margin: 0 auto 14px; padding: 3px; max-width: 980px; }
-.sbm-explorable.sbm-dark { --sbm-text: #e8edf2; --sbm-quiet: #a9b4c0; --sbm-line: #3c4855;
-  --sbm-panel: #1b222b; --sbm-accent: #7fb2e0; --sbm-measured: #ff9a76; --sbm-theory: #7fd08d;
-  --sbm-warn: #43311b; color-scheme: dark; }
+.sbm-explorable.sbm-dark { --sbm-text: var(--pst-color-text-base, #d9dee4); --sbm-quiet: var(--pst-color-text-muted, #a3acb6);
+  --sbm-line: var(--sbm-rule, #313941); --sbm-panel: var(--sbm-wash, #1b2128); --sbm-accent: var(--pst-color-primary, #8fbfe8);
+  --sbm-edge: #6b7887; --sbm-measured: #ff9a76; --sbm-theory: #7fd08d; --sbm-warn: #43311b; color-scheme: dark; }
 .sbm-explorable *, .sbm-explorable *::before { box-sizing: border-box; }
-.sbm-explorable .sbm-grid { display: grid; gap: 14px; grid-template-columns: minmax(0, 1fr); }
+.sbm-explorable .sbm-grid { display: grid; gap: 10px 22px; grid-template-columns: minmax(0, 1fr); }
 .sbm-explorable .sbm-grid + .sbm-grid { margin-top: 20px; }
-.sbm-explorable .sbm-picture { position: relative; width: 100%; max-width: 560px; margin: 0 auto; border: 1px solid var(--sbm-line);
-  border-radius: 8px; overflow: hidden; }
+.sbm-explorable .sbm-picture { position: relative; width: 100%; aspect-ratio: var(--sbm-aspect); margin: 0 auto; overflow: hidden;
+  max-width: min(560px, max(200px, 94vh * var(--sbm-aspect))); border: 1px solid var(--sbm-line); border-radius: 8px; }
 .sbm-explorable canvas { position: absolute; inset: 0; width: 100%; height: 100%; display: block; }
 .sbm-explorable .sbm-panel { display: flex; flex-direction: column; gap: 10px; min-width: 0; }
+.sbm-explorable .sbm-words { display: grid; gap: 6px; align-content: start; max-width: 560px; }
 .sbm-explorable .sbm-row { display: grid; grid-template-columns: minmax(0, 1fr) auto; gap: 0 8px;
   align-items: baseline; }
 .sbm-explorable label { font: inherit; color: var(--sbm-text); margin: 0; }
@@ -34,7 +38,7 @@ const STYLE = `
   accent-color: var(--sbm-accent); cursor: pointer; }
 .sbm-explorable .sbm-pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr));
   gap: 4px 16px; }
-.sbm-explorable .sbm-inline { display: flex; flex-wrap: wrap; gap: 6px 18px; align-items: center; }
+.sbm-explorable .sbm-inline { display: flex; flex-wrap: wrap; gap: 6px 14px; align-items: center; }
 .sbm-explorable .sbm-tick { display: inline-flex; gap: 7px; align-items: center; min-height: 28px;
   cursor: pointer; }
 .sbm-explorable .sbm-tick:has(:disabled) { opacity: .55; cursor: default; }
@@ -42,15 +46,15 @@ const STYLE = `
   accent-color: var(--sbm-accent); }
 .sbm-explorable select, .sbm-explorable input[type=number], .sbm-explorable button { font: inherit;
   min-height: 34px; padding: 3px 10px; color: var(--sbm-text); background: var(--sbm-panel);
-  border: 1px solid var(--sbm-line); border-radius: 6px; }
-.sbm-explorable input[type=number] { width: 5.5em; }
+  border: 1px solid var(--sbm-edge); border-radius: 6px; }
+.sbm-explorable input[type=number] { width: 5em; }
 .sbm-explorable button { cursor: pointer; min-width: 4.6em; }
 .sbm-explorable button:hover { border-color: var(--sbm-accent); }
 .sbm-explorable button.sbm-main { background: var(--sbm-accent); border-color: var(--sbm-accent);
   color: #fff; font-weight: 600; }
 .sbm-explorable.sbm-dark button.sbm-main { color: #10161d; }
 .sbm-explorable :is(input, select, button):focus-visible { outline: 3px solid var(--sbm-accent);
-  outline-offset: 0; }
+  outline-offset: 2px; }
 .sbm-explorable table.sbm-readout { display: table; width: 100%; margin: 0; border-collapse: collapse;
   font: inherit; font-variant-numeric: tabular-nums; background: none; border: 0; color: inherit; }
 .sbm-explorable .sbm-readout :is(th, td) { padding: 4px 0 4px 10px; text-align: right; background: none;
@@ -81,9 +85,16 @@ const STYLE = `
 .sbm-explorable .sbm-handle { position: absolute; width: 48px; height: 48px; margin: -24px 0 0 -24px;
   border-radius: 50%; cursor: grab; touch-action: none; }
 .sbm-explorable .sbm-handle:active { cursor: grabbing; }
+.sbm-explorable .sbm-share { display: flex; flex-wrap: wrap; gap: 4px 12px; align-items: center; margin: 12px 0 0; font-size: 13px; }
+.sbm-explorable .sbm-share button { min-height: 28px; padding: 2px 10px; color: var(--sbm-quiet); background: none; border-color: var(--sbm-line); }
+.sbm-explorable .sbm-share button:hover { border-color: var(--sbm-accent); }
+.sbm-explorable .sbm-share input { flex: 1 1 14em; min-width: 0; min-height: 28px; font: inherit; }
 @container (min-width: 640px) {
-  .sbm-explorable .sbm-grid { grid-template-columns: minmax(0, 1.3fr) minmax(270px, 1fr); gap: 22px;
-    align-items: start; } }
+  .sbm-explorable .sbm-grid { grid-template: auto 1fr / minmax(0, 1.3fr) minmax(270px, 1fr); align-items: start; }
+  .sbm-explorable .sbm-grid > .sbm-panel { grid-area: 1 / 2 / span 2; } }
+@media (prefers-contrast: more) {
+  .sbm-explorable, .sbm-explorable.sbm-dark { --sbm-quiet: var(--sbm-text); --sbm-line: var(--sbm-text); --sbm-edge: var(--sbm-text); } }
+@media (forced-colors: active) { .sbm-explorable .sbm-swatch { forced-color-adjust: none; } }
 `;
 
 /** An element with attributes (functions become listeners) and children. The mark on controls keeps
@@ -109,6 +120,16 @@ export const short = (value) => {
 };
 
 export const button = (text, click) => h("button", { type: "button", click }, text);
+
+const ALOUD = { "\u0302": "hat", "\u0303": "tilde", "\u0304": "bar", "−": "minus", "≈": "about", "√": "root", "∞": "infinity", "½": "half", "±": "plus or minus", "²": "squared", "ᵀ": "transpose", "ₜ": "t",
+  α: "alpha", β: "beta", ε: "epsilon", η: "eta", θ: "theta", λ: "lambda", ρ: "rho", σ: "sigma" };
+
+/** Text with words for the symbols that a screen reader may pass over: σ₁ = −2 is "sigma 1 = minus 2". */
+export function aloud(text) {
+  const powers = text.normalize("NFD").replace(/([⁻⁰¹³⁴-⁹][⁻⁰¹²³⁴-⁹]*|²[⁻⁰¹²³⁴-⁹]+)/g, " to the power $1");
+  return [...powers].map((c) => (ALOUD[c] ? ` ${ALOUD[c]} ` : c)).join("").normalize("NFKD")
+    .replaceAll("−", "minus ").replace(/\s+/g, " ").replace(/ (?=[),.;:])/g, "").trim();
+}
 
 /** Write text only when it changes, so that nothing is announced or laid out twice. */
 export function say(node, text) {
@@ -142,8 +163,15 @@ export const freshId = (() => {
   return (name) => `sbm-${instance}-${name}-${(count += 1)}`;
 })();
 
-/** Tie one control to one trait, in both directions. */
-function bind({ model, watch, write }, name, control, event, read, show) {
+/** The number that a text tells, brought into a range; nothing where it tells none. */
+function numericIn(text, low, high) {
+  const value = text.trim() ? Number(text) : NaN;
+  return Number.isFinite(value) ? Math.max(low, Math.min(high, value)) : undefined;
+}
+
+/** Tie one control to one trait, in both directions; a page may hand over a value as text, which `parse` reads. */
+function bind({ model, watch, write }, name, control, event, read, show, parse) {
+  model.offer?.(name, parse);
   control.addEventListener(event, () => {
     const value = read();
     if (value === undefined) show(model.get(name));
@@ -161,25 +189,35 @@ export function slider(stage, { name, label, symbol, min, max, step, log = false
   const [to, from] = log ? [Math.log10, (v) => +(10 ** v).toPrecision(digits)] : [(v) => v, (v) => v];
   const input = h("input", { type: "range", id, name, min, max, step });
   const read = () => from(+input.value);
-  bind(stage, name, input, "input", read, (v) => {
+  const show = (v) => {
     if (read() !== v) input.value = to(v);
     say(value, `${symbol} = ${format(v)}`);
-    input.setAttribute("aria-valuetext", value.textContent);
-  });
-  return h("div", { class: "sbm-row" }, h("label", { for: id }, label), value, input);
+    input.setAttribute("aria-valuetext", aloud(format(v)));
+  };
+  const parse = (text) => {
+    const v = numericIn(text, from(min), from(max));
+    if (v === undefined || (!log && step < 1)) return v;
+    return log ? from(to(v)) : Math.round(v);
+  };
+  bind(stage, name, input, "input", read, show, parse);
+  let before; // a finger that turns out to scroll the page leaves the value as it was
+  input.addEventListener("pointerdown", () => (before = stage.model.get(name)));
+  input.addEventListener("pointercancel", () => stage.write({ [name]: before }));
+  const unseen = h("span", { class: "sbm-unseen" }, `, ${aloud(symbol)}`);
+  return h("div", { class: "sbm-row" }, h("label", { for: id }, label, unseen), value, input);
 }
 
 export function checkbox(stage, { name, label }) {
   const id = freshId(name);
   const input = h("input", { type: "checkbox", id, name });
-  bind(stage, name, input, "change", () => input.checked, (v) => (input.checked = v));
+  bind(stage, name, input, "change", () => input.checked, (v) => (input.checked = v), (text) => new Map([["0", false], ["1", true]]).get(text));
   return h("label", { class: "sbm-tick", for: id }, input, label);
 }
 
 export function chooser(stage, { name, label, choices }) {
   const id = freshId(name);
   const input = h("select", { id, name }, ...choices.map((c) => h("option", { value: c }, c)));
-  bind(stage, name, input, "change", () => input.value, (v) => (input.value = v));
+  bind(stage, name, input, "change", () => input.value, (v) => (input.value = v), (text) => choices.find((c) => c === text));
   return h("span", { class: "sbm-inline" }, h("label", { for: id }, label), input);
 }
 
@@ -187,7 +225,11 @@ export function wholeNumber(stage, { name, label, min = 0, max = 999999 }) {
   const id = freshId(name);
   const input = h("input", { type: "number", id, name, min, max, step: 1, inputmode: "numeric" });
   const read = () => (input.value !== "" && input.validity.valid ? +input.value : undefined);
-  bind(stage, name, input, "change", read, (v) => (input.value = v));
+  const parse = (text) => {
+    const v = numericIn(text, min, max);
+    return v && Math.round(v);
+  };
+  bind(stage, name, input, "change", read, (v) => (input.value = v), parse);
   return h("span", { class: "sbm-inline" }, h("label", { for: id }, label), input);
 }
 
@@ -197,7 +239,7 @@ export function readout(titles) {
   const cell = (name) => h("td", {}, h("output", { name, class: name, "aria-live": "off" }));
   const row = () => h("tr", {}, h("th", { scope: "row" }), cell("measured"), cell("theory"));
   const head = h("tr", {}, ...titles.map((t) => h("th", { scope: "col" }, t)));
-  const node = h("table", { class: "sbm-readout" }, h("thead", {}, head), body);
+  const node = h("table", { class: "sbm-readout", "aria-label": `${titles[0]}: ${titles[1]} and ${titles[2]}` }, h("thead", {}, head), body);
   const show = (rows) => {
     while (body.rows.length < rows.length) body.append(row());
     while (body.rows.length > rows.length) body.lastChild.remove();
@@ -207,10 +249,14 @@ export function readout(titles) {
   return { node, show, words };
 }
 
+/** A picture, and beside it what steers it; words go below the picture or, where there is no room, below all. */
+export const layOut = (picture, panel, words = []) => h("div", { class: "sbm-grid" }, h("div", {}, ...picture),
+  h("div", { class: "sbm-panel" }, ...panel), h("div", { class: "sbm-words" }, ...words));
+
 /** A picture of stacked canvases, `aspect` times as wide as high; `paint()` on every resize. */
 export function makePicture(stage, { layers, label, paint, aspect = 1 }) {
   const canvases = Array.from({ length: layers }, () => h("canvas"));
-  const node = h("div", { class: "sbm-picture", role: "img", "aria-label": label, style: `aspect-ratio: ${aspect}` }, ...canvases);
+  const node = h("div", { class: "sbm-picture", role: "img", "aria-label": label, style: `--sbm-aspect: ${aspect}` }, ...canvases);
   const picture = { node, contexts: canvases.map((c) => c.getContext("2d")), size: 0, height: 0, scale: 1 };
   const fit = () => {
     picture.scale = Math.min(window.devicePixelRatio || 1, SHARPEST);
@@ -226,21 +272,29 @@ export function makePicture(stage, { layers, label, paint, aspect = 1 }) {
   return picture;
 }
 
-/** An unseen line for screen readers; `speak` says what `tell()` gives once nothing has changed for a second. */
-export function makeVoice(stage, tell) {
-  const node = h("p", { class: "sbm-unseen", role: "status" });
-  let waiting;
+/** Unseen words for screen readers: what `tell()` gives once nothing has changed for a second after `speak`. They
+    describe the pictures, and are spoken as soon as the reader has touched something. */
+export function makeVoice(stage, tell, ...pictures) {
+  const spoken = h("p", { role: "status" }), described = h("p", { id: freshId("now"), hidden: "" });
+  for (const { node } of pictures) node.setAttribute("aria-describedby", described.id);
+  let waiting, isTouched = false;
+  for (const event of ["pointerdown", "keydown", "input"]) stage.root.addEventListener(event, () => (isTouched = true));
   const speak = () => {
     clearTimeout(waiting);
-    waiting = setTimeout(() => say(node, tell()), AT_REST);
+    waiting = setTimeout(() => {
+      say(described, aloud(tell()));
+      if (isTouched) say(spoken, described.textContent);
+    }, AT_REST);
   };
+  speak();
   stage.onDestroy(() => clearTimeout(waiting));
-  return { node, speak };
+  return { node: h("div", { class: "sbm-unseen" }, spoken, described), speak };
 }
 
-/** Call `tick` once a frame while `playing`, on screen and in a visible tab. */
-export function makeLoop(stage, tick) {
-  const loop = { playing: false };
+/** Call `tick` once a frame while `playing`, on screen and in a visible tab; `button` is to `toggle` that. */
+export function makeLoop(stage, tick, toggle) {
+  const loop = { playing: false, button: h("button", { type: "button", class: "sbm-main", click: () => toggle() }, "Play") };
+  const still = matchMedia(STILL);
   let inView = false, request = 0, last = 0;
   const frame = (now) => {
     request = requestAnimationFrame(frame);
@@ -260,20 +314,24 @@ export function makeLoop(stage, tick) {
     update();
   });
   observer.observe(stage.root);
+  const calm = () => still.matches && loop.play(false);
   document.addEventListener("visibilitychange", update);
+  still.addEventListener("change", calm);
   stage.onDestroy(() => {
     loop.play(false);
     observer.disconnect();
     document.removeEventListener("visibilitychange", update);
+    still.removeEventListener("change", calm);
   });
   loop.play = (playing) => {
     loop.playing = playing;
+    say(loop.button, playing ? "Pause" : "Play");
     update();
   };
   return loop;
 }
 
-export const prefersStill = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+export const prefersStill = () => matchMedia(STILL).matches;
 
 const LIGHT = { dark: false, ground: [255, 255, 255], peak: [96, 146, 190], ink: "#2b3947", quiet: "#5b6875", point: [204, 51, 17], halo: "#ffffff", grid: "#e6e8eb",
   data: "#4477aa", model: "#cc3311", truth: "#228833", path: "#aa7700", neutral: "#555555" };
@@ -342,7 +400,7 @@ export function paintTicks({ contexts, size, scale }, layer, theme, limit, every
   const context = contexts[layer];
   context.clearRect(0, 0, size, size);
   const at = (v) => (size * (v / limit + 1)) / 2;
-  context.font = `${11 * scale}px system-ui, sans-serif`;
+  context.font = `${12 * scale}px "Book Sans", system-ui, sans-serif`;
   context.fillStyle = theme.quiet;
   context.strokeStyle = theme.halo;
   context.lineWidth = 5 * scale;

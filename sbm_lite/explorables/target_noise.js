@@ -5,7 +5,7 @@
  */
 import { fillNormals, generator, meanAndVariance } from "./maths.js";
 import { key, makePlot } from "./plot.js";
-import { chooser, fixed, h, makeStage, makeTheme, makeVoice, readout, say, short, slider, wholeNumber } from "./stage.js";
+import { chooser, fixed, h, layOut, makeStage, makeTheme, makeVoice, readout, say, short, slider, wholeNumber } from "./stage.js";
 
 const [REACH, HEIGHT] = [5, 4]; // of the first plot: |x̃|, and |t| in units of 1/σ
 const XS = Float64Array.from({ length: 2001 }, (_, i) => (REACH * (i - 1000)) / 1000);
@@ -135,7 +135,7 @@ function render({ model, el }) {
   const place = cloud.handle("Drag the noisy point", (x) => stage.write({ probe: Math.round(100 * Math.max(-REACH, Math.min(REACH, x))) / 100 }));
   const atProbe = readout(["the target at x̃", "measured", "theory"]), ofGradient = readout(["gradient of one sample", "measured", "theory"]);
   const [error, says] = [1, 2].map(() => h("p", { class: "sbm-note" }));
-  const voice = makeVoice(stage, () => `The target at x̃: ${atProbe.words()}. The gradient of one sample: ${ofGradient.words()}. ${error.textContent}`);
+  const voice = makeVoice(stage, () => `The target at x̃: ${atProbe.words()}. The gradient of one sample: ${ofGradient.words()}. ${error.textContent}`, cloud, bars);
   const get = (...names) => names.map((name) => model.get(name));
 
   function draw() {
@@ -224,18 +224,18 @@ function render({ model, el }) {
     bars.line(xs, heights, role, { width });
   }
 
-  const row = (plot, swatches, ...side) => h("div", { class: "sbm-grid" }, h("div", {}, plot.node, key(swatches)), h("div", { class: "sbm-panel" }, ...side));
+  const row = (plot, swatches, panel, words) => layOut([plot.node, key(swatches)], panel, [words]);
   stage.root.append(
     row(cloud, [["data", "dot", "targets t = −ε/σ"], ["truth", "line", "their mean at x̃, the score"], ["truth", "area", "their spread"], ["model", "dot", "measured at x̃"]],
-      slider(stage, { name: "sigma", label: "Noise", symbol: "σ", min: -2, max: 0.4771, step: 1 / 109, log: true, digits: 3, format: (v) => v.toPrecision(3) }),
+      [slider(stage, { name: "sigma", label: "Noise", symbol: "σ", min: -2, max: 0.4771, step: 1 / 109, log: true, digits: 3, format: (v) => v.toPrecision(3) }),
       chooser(stage, { name: "data", label: "Clean data", choices: Object.keys(LAWS) }),
       slider(stage, { name: "probe", label: "Noisy point", symbol: "x̃", min: -REACH, max: REACH, step: 0.05, format: (v) => fixed(v) }),
-      atProbe.node, error),
+      atProbe.node], error),
     row(bars, [["model", "area", "the chosen estimator"], ["neutral", "area", "plain DSM"], ["truth", "line", "mean of both"]],
-      chooser(stage, { name: "estimator", label: "Gradient by", choices: Object.keys(ESTIMATORS) }),
+      [chooser(stage, { name: "estimator", label: "Gradient by", choices: Object.keys(ESTIMATORS) }),
       slider(stage, { name: "theta", label: "Size of the model θ s", symbol: "θ", min: 0, max: 1.5, step: 0.01, format: (v) => fixed(v) }),
       slider(stage, { name: "n_draws", label: "Samples", symbol: "n", min: 2, max: 4.7, step: 0.1, log: true, digits: 2, format: count }),
-      wholeNumber(stage, { name: "seed", label: "Seed" }), ofGradient.node, says), voice.node);
+      wholeNumber(stage, { name: "seed", label: "Seed" }), ofGradient.node], says), voice.node);
 
   draw();
   stage.watch(["data", "n_draws", "seed"], draw);

@@ -5,7 +5,7 @@
  */
 import { aboutModes, ancestralStep, annealedStep, cleanFromScore, cleanGiven, ddimStep, diffuse, drawFrom, evaluate, evaluateAt, fillNormals, generator, levelsDown, linearAlphaBars, makeMixture, massNearer, momentsOf, noiseFromScore } from "./maths.js";
 import { key } from "./plot.js";
-import { button, chooser, drawArrow, fixed, h, makeLoop, makePicture, makeProbe, makeStage, makeTheme, makeVoice, paintDensity, paintTicks, prefersStill, probeSliders, readout, say, short, slider, toPixels, wholeNumber } from "./stage.js";
+import { button, chooser, drawArrow, fixed, h, layOut, makeLoop, makePicture, makeProbe, makeStage, makeTheme, makeVoice, paintDensity, paintTicks, prefersStill, probeSliders, readout, say, short, slider, toPixels, wholeNumber } from "./stage.js";
 
 const CLEAN = makeMixture({ weights: [0.2, 0.8], means: [[-1.2, -1.2], [1.2, 1.2]], stds: [Math.sqrt(0.06), Math.sqrt(0.06)] });
 const ALPHA_BARS = linearAlphaBars();
@@ -82,7 +82,7 @@ function onePoint(stage, theme, repaint) {
   const map = makePicture(stage, { layers: 2, label: "A noisy point, the noise expected in it, the clean point expected behind it, and the score", paint: () => paint() });
   const handle = makeProbe(stage, map, { title: "Drag the noisy point", limit: () => LIMIT });
   const numbers = readout(["given this xₜ", "measured", "theory"]), recipe = h("p", PLAIN), note = h("p", { class: "sbm-note" });
-  const voice = makeVoice(stage, () => `t = ${model.get("t")}. ${numbers.words()}`);
+  const voice = makeVoice(stage, () => `t = ${model.get("t")}. ${numbers.words()}`, map);
 
   function look() {
     alphaBar = ALPHA_BARS[Math.max(1, Math.round(model.get("t")))];
@@ -155,8 +155,8 @@ function onePoint(stage, theme, repaint) {
   return halves(map, [["text", "ring", "noisy point xₜ"], ["path", "line", "the noise expected in it, √(1 − ᾱₜ) ε̂"], ["data", "dot", "the clean point expected behind it, x̂₀"],
     ["truth", "line", "the score there, (1 − ᾱₜ) s"], ["neutral", "dash", "÷ √ᾱₜ, undoing the shrinking"], ["model", "dot", "draws of x₀ given xₜ"],
     ["data", "ring", "where clean data lie"], ["data", "area", "density of xₜ"]], "At one noisy point",
-  slider(stage, { name: "t", label: "Level of noise", symbol: "t", min: 1, max: T, step: 1, format: String }), recipe,
-  probeSliders(stage, "Noisy", "(xₜ)₁", "(xₜ)₂", { reach: LIMIT, step: 0.05 }), numbers.node, note, voice.node);
+  [slider(stage, { name: "t", label: "Level of noise", symbol: "t", min: 1, max: T, step: 1, format: String }), recipe,
+  probeSliders(stage, "Noisy", "(xₜ)₁", "(xₜ)₂", { reach: LIMIT, step: 0.05 }), numbers.node, voice.node], note);
 }
 
 /** The lower half. */
@@ -164,10 +164,10 @@ function allTheWay(stage, theme, repaint) {
   const { model } = stage;
   let run, paths, due, last; // `due`: how many calls ought to have been made by now; `last`: time of a frame
   const map = makePicture(stage, { layers: 2, label: "Particles on their way from noise to data", paint: () => paint() });
-  const loop = makeLoop({ ...stage, root: map.node }, () => tick());
+  const loop = makeLoop({ ...stage, root: map.node }, () => tick(), () => toggle());
   const numbers = readout([`over ${PARTICLES.toLocaleString("en")} particles`, "measured", "theory"]), counts = h("p", PLAIN), note = h("p", { class: "sbm-note" });
-  const voice = makeVoice(stage, () => `${counts.textContent}. ${numbers.words()}`);
-  const play = h("button", { type: "button", class: "sbm-main", click: () => toggle() }, "Play"), isDone = () => run.calls === run.plan.length;
+  const voice = makeVoice(stage, () => `${counts.textContent}. ${numbers.words()}`, map);
+  const isDone = () => run.calls === run.plan.length;
 
   /** A new run: at its start or, where nothing moves, at its end. */
   function restart(finished) {
@@ -197,7 +197,6 @@ function allTheWay(stage, theme, repaint) {
   function move(playing) {
     last = performance.now();
     loop.play(playing);
-    say(play, playing ? "Pause" : "Play");
   }
 
   function toggle() {
@@ -249,18 +248,15 @@ function allTheWay(stage, theme, repaint) {
   move(!prefersStill());
   restart(!loop.playing);
   return halves(map, [["model", "dot", "particles"], ["path", "line", "the way of three of them"], ["data", "area", "density of xₜ"]], "All the way back",
-    h("div", { class: "sbm-inline" }, play, button("Step", step), button("Restart", () => restart(false))),
+    [h("div", { class: "sbm-inline" }, loop.button, button("Step", step), button("Restart", () => restart(false))),
     h("div", { class: "sbm-inline" },
       chooser(stage, { name: "sampler", label: "Sampler", choices: Object.keys(SAMPLERS) }), wholeNumber(stage, { name: "seed", label: "Seed" })),
     slider(stage, { name: "n_calls", label: "Calls of the score", symbol: "n", min: 1.3, max: 3, step: 0.1, log: true, digits: 2, format: (n) => n.toLocaleString("en") }),
-    counts, numbers.node, note, voice.node);
+    counts, numbers.node, voice.node], note);
 }
 
-/** A picture with its legend, and beside it what steers it. */
-function halves({ node }, legend, title, ...controls) {
-  const panel = h("div", { class: "sbm-panel" }, h("p", PLAIN, h("strong", {}, title)), ...controls);
-  return h("div", { class: "sbm-grid" }, h("div", {}, node, key(legend)), panel);
-}
+/** One half: a picture with its legend, and beside it what steers it. */
+const halves = ({ node }, legend, title, controls, note) => layOut([node, key(legend)], [h("p", PLAIN, h("strong", {}, title)), ...controls], [note]);
 
 /** A disc, or with "stroke" a circle. */
 function round(context, at, radius, how = "fill") {

@@ -35,7 +35,7 @@ class Lab(widgets.VBox):
     def __init__(self, experiment: Callable[..., Outcome], **controls: widgets.ValueWidget):
         self.experiment, self.controls = experiment, controls
         self.picture = widgets.Image(format="png", layout={"max_width": "720px"})
-        self.sentence = widgets.Label()
+        self.sentence = widgets.HTML(layout={"max_width": "720px"})
         for control in controls.values():
             control.style.description_width = "8em"
             control.observe(self.run, "value")
@@ -45,15 +45,17 @@ class Lab(widgets.VBox):
     def run(self, _change=None) -> None:
         """Run the experiment with the present settings; show a refused setting as a sentence."""
         settings = {name: control.value for name, control in self.controls.items()}
+        self.sentence.value = "Running …"
         try:
             with plt.style.context(figures.STYLE):
                 outcome = self.experiment(**settings)
                 self.picture.value = figures.png(outcome.figure)
-        except (ValueError, FloatingPointError) as refusal:
-            self.sentence.value, self.picture.layout.visibility = str(refusal), "hidden"
+        except (ValueError, FloatingPointError, RuntimeError) as refusal:
+            self.sentence.value = html.escape(str(refusal))
+            self.picture.layout.visibility = "hidden"
             return
         self.picture.layout.visibility = "visible"
-        self.sentence.value, self.alt = outcome.sentence, outcome.alt
+        self.sentence.value, self.alt = html.escape(outcome.sentence), outcome.alt
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{name}={c.value!r}" for name, c in self.controls.items())
@@ -64,7 +66,7 @@ class Lab(widgets.VBox):
         bundle = super()._repr_mimebundle_(**kwargs)
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
         image = figures.html_image(self.picture.value, self.alt)
-        caption = f"<figcaption>{html.escape(self.sentence.value)}</figcaption>"
+        caption = f"<figcaption>{self.sentence.value}</figcaption>"
         data["text/plain"] = repr(self)
         data["text/html"] = f'<figure class="lab">{image}{caption}</figure>'
         return data, metadata

@@ -92,3 +92,24 @@ def test_refuses_what_is_problems_of(dirty, monkeypatch):
     problems = problems_of(normalised(dirty), seconds=31)
     assert [line.split(", allowed")[0] for line in problems][0] == "31 s"
     assert len(problems) == 3 and "picture" in problems[-1]
+
+
+YOURS = "https://github.invalid/you/book"
+
+
+def test_a_repository_brings_one_cell_for_colab_and_takes_it_away():
+    book = nb.new_notebook(cells=[nb.new_markdown_cell("# A"), nb.new_code_cell("1")])
+    for url in ("https://github.invalid/old/name", YOURS):
+        notebooks.set_up_for_colab(book, url, "main")
+    title, cell, code = [cell.source for cell in book.cells]
+    assert (title, code) == ("# A", "1") and f"git+{YOURS}@main" in cell
+    notebooks.set_up_for_colab(book, "", "main")
+    assert [cell.source for cell in book.cells] == ["# A", "1"]
+
+
+def test_the_cell_for_colab_does_nothing_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.setattr(notebooks, "repository", lambda: {"url": YOURS, "branch": "main"})
+    path = notebook("print('there is no github.invalid to fetch from')", tmp_path)
+    assert refresh(path) == []
+    cells = notebooks.nbformat.read(path, as_version=4).cells
+    assert [len(cell.outputs) for cell in cells] == [1, 0]

@@ -1,27 +1,36 @@
 """The site is built once, served on localhost, and read by a browser as a visitor would."""
 
+import os
+import re
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tools.server import served
-from tools.website import built
+from tools.website import built, toc_pages
 
 ROOT = Path(__file__).parents[2]
 
 
-def toc_pages():
-    """Every page of _toc.yml as a path of the site, e.g. book/03_langevin.html."""
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf8"))
-    files = [entry["file"] for part in toc["parts"] for entry in part["chapters"]]
-    return [f"{name}.html" for name in (toc["root"], *files)]
+def any_pages():
+    """Pages of the book, and what the builder adds to a finished site: index, search, others."""
+    added = {"genindex.html", "search.html"}
+    if ready := os.environ.get("SBM_LITE_SITE"):
+        site = ROOT / ready
+        found = {path.relative_to(site).as_posix() for path in site.rglob("*.html")}
+        sources = sorted(page for page in found if page.startswith("_modules/"))
+        added |= found - {"index.html", *sources[1:]}  # it leads to the book; they are all alike
+    return toc_pages() + sorted(added.difference(toc_pages()))
 
 
 def pytest_generate_tests(metafunc):
-    """A test that asks for `page_path` runs once for every page of the book."""
+    """A test runs for every page of the book if it asks for `page_path`; with `any_path` also for
+    those that the builder adds, and all tests of a module in turn for one page, then for the next.
+    """
     if "page_path" in metafunc.fixturenames:
         metafunc.parametrize("page_path", toc_pages())
+    if "any_path" in metafunc.fixturenames:
+        metafunc.parametrize("any_path", any_pages(), scope="module")
 
 
 @pytest.fixture(scope="session")
@@ -37,11 +46,22 @@ def base_url(site):
         yield f"{address}/"
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Keep what the browser showed when a test failed, for whoever reads the run elsewhere."""
+    report = yield
+    if call.when == "call" and report.failed and "opened" in item.funcargs:
+        name = re.sub(r"[^-.\w]+", "_", item.name)
+        picture = ROOT / "_build" / "failures" / f"{name}.png"
+        item.funcargs["opened"].page.screenshot(path=picture)
+    return report
+
+
 class Visit:
     """One page in the browser, with everything it said and asked for."""
 
     def __init__(self, page, base_url):
-        self.page, self.base_url, self.complaints = page, base_url, []
+        self.page, self.base_url, self.complaints, self.answers = page, base_url, [], []
         page.set_default_timeout(10_000)
         page.on("console", self.heard)
         page.on("pageerror", lambda error: self.complaints.append(f"page error: {error}"))
@@ -57,6 +77,7 @@ class Visit:
             self.complaints.append(f"asks a third party: {request.url}")
 
     def answered(self, response):
+        self.answers.append(response)
         if response.status >= 400:
             self.complaints.append(f"{response.status}: {response.url}")
 
@@ -65,6 +86,39 @@ class Visit:
         self.page.goto(self.base_url + path, wait_until="load")
         self.page.evaluate("() => window.MathJax?.startup?.promise?.then(() => true)")
         return self.page
+
+
+SEARCH = {"search.html": "?q=score"}  # a search page without a search would show nothing
+AT_REST = """() => {
+  document.querySelectorAll("dialog[open]").forEach((dialog) => dialog.close());
+  document.querySelectorAll("details").forEach((fold) => (fold.open = false));
+  document.activeElement.blur();
+  scrollTo(0, 0);
+}"""
+
+
+@pytest.fixture(scope="module")
+def shared(browser, base_url, any_path):
+    """One visit for all tests of a module: a page with its figures alive and at rest."""
+    context = browser.new_context(reduced_motion="reduce")
+    opened = Visit(context.new_page(), base_url)
+    page = opened.open(any_path + SEARCH.get(any_path, ""))
+    if any_path in SEARCH:
+        page.locator("#search-results li a").first.wait_for()
+    for figure in page.locator("article figure").all():
+        figure.scroll_into_view_if_needed()
+    page.wait_for_load_state("networkidle")
+    yield opened
+    context.close()
+
+
+@pytest.fixture
+def opened(shared):
+    """The shared visit as a reader finds the page: wide, light, at its top, everything folded."""
+    shared.page.emulate_media(color_scheme="light")
+    shared.page.set_viewport_size({"width": 1280, "height": 900})
+    shared.page.evaluate(AT_REST)
+    return shared
 
 
 @pytest.fixture

@@ -145,7 +145,7 @@ def test_chain_diverges_past_four_variances_only(run, eta, diverged):
         (Annealing, "step_size", 1),
         (Denoise, "sigma", 6),
         (EsmIsm, "theta", 3),
-        (LangevinExplorable, "step_size", 6),
+        (LangevinExplorable, "step_size", 5.75),
         (LearnedField, "sigma", 10),
         (Partition, "offset", 3),
         (ScoreField, "sigma", 4),

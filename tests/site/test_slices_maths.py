@@ -169,6 +169,6 @@ def test_playing_ends_after_a_thousand_slices_and_may_begin_again(alive):
 def test_the_listener_is_told_once_all_is_at_rest(alive):
     page = alive(Slices())
     page.locator("[name=dim]").press("ArrowRight")
-    page.locator("[role=status]", has_text="After 100 slices: mean of vᵀAv").wait_for(
+    page.locator("[role=status]", has_text="After 100 slices: mean of v transpose Av").wait_for(
         state="attached", timeout=5000
     )

@@ -340,7 +340,10 @@ def test_step_restart_and_play(alive, numbers):
 
 @pytest.mark.parametrize(
     ("control", "words"),
-    [("t", "t = 251. noise ε̂, along x: measured"), ("n_calls", "calls. share at (1.2, 1.2)")],
+    [
+        ("t", "t = 251. noise epsilon hat, along x: measured"),
+        ("n_calls", "calls. share at (1.2, 1.2)"),
+    ],
 )
 def test_the_listener_is_told_once_all_is_at_rest(alive, control, words):
     page = alive(ThreeNames(n_calls=50))
