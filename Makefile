@@ -6,6 +6,7 @@ BIN    := .venv/bin
 ENV    := .venv/.installed
 PYTEST := $(BIN)/python -m pytest -q
 SITE   := _build/html
+CHAPTERS := book
 
 # Notebooks print the same digits wherever they run: one thread, no progress bars.
 export OMP_NUM_THREADS   := 1
@@ -15,19 +16,16 @@ export JUPYTER_PLATFORM_DIRS := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help book site test lab notebooks claims bench clean
+.PHONY: help book site pdf test lab notebooks claims bench clean \
+    check-lint check-units check-claims check-notebooks check-browser
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
-# The lab keeps the state of widgets on saving, so that a notebook opened without a kernel is not full
-# of errors, and it asks nobody for news. `make notebooks` takes the state out again.
-$(ENV): requirements.txt pyproject.toml tools/lab_settings.json
+$(ENV): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "Python 3.11, 3.12 or 3.13 is needed; choose one with: make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e .
-	@mkdir -p .venv/share/jupyter/lab/settings
-	@cp tools/lab_settings.json .venv/share/jupyter/lab/settings/overrides.json
 	@touch $(ENV)
 
 book: site ## build the book and serve it on localhost (PORT=8000)
@@ -39,23 +37,36 @@ site: $(ENV) ## build the website into _build/html, warnings are errors
 	@rm -rf $(SITE)
 	$(BIN)/jupyter-book build . --all -W -n --keep-going --quiet
 
-test: $(ENV) ## check everything: lint, units, claims, notebooks, site, browser
-	@printf '\n=== lint ===\n'
-	$(BIN)/ruff check .
-	@printf '\n=== units: the package, the tools, the state of the notebooks ===\n'
-	$(PYTEST) -n 2 --dist loadscope tests --ignore tests/claims --ignore tests/site
-	@printf '\n=== claims: every statement of the book that can be checked ===\n'
-	$(PYTEST) -n 2 --dist loadscope tests/claims
-	@printf '\n=== notebooks: run again, outputs compared ===\n'
-	$(PYTEST) -n 2 --dist loadscope --nbval-lax --nbval-current-env --nbval-cell-timeout 120 book
-	@printf '\n=== site: built with warnings as errors ===\n'
-	@$(MAKE) --no-print-directory site
-	@printf '\n=== browser: every page read, every explorable moved ===\n'
-	SBM_LITE_SITE=$(SITE) $(PYTEST) -n 2 --dist loadscope tests/site
+pdf: site ## print the whole book as one PDF, through an installed Chromium
+	SBM_LITE_SITE=$(SITE) $(BIN)/python -m tools.pdf
+
+test: check-lint check-units check-claims check-notebooks site check-browser ## check everything: lint, units, claims, notebooks, site, browser
 	@printf '\nAll passed.\n'
 
+check-lint: $(ENV)
+	@printf '\n=== lint ===\n'
+	$(BIN)/ruff check .
+	$(BIN)/codespell
+
+check-units: $(ENV)
+	@printf '\n=== units: the package, the tools, the state of the notebooks ===\n'
+	$(PYTEST) -n 2 --dist loadscope tests --ignore tests/claims --ignore tests/site --ignore tests/lab
+
+check-claims: $(ENV)
+	@printf '\n=== claims: every statement of the book that can be checked ===\n'
+	$(PYTEST) -n 2 --dist loadscope tests/claims
+
+check-notebooks: $(ENV)
+	@printf '\n=== notebooks: run again, outputs compared ===\n'
+	$(PYTEST) -n 2 --dist loadscope --nbval-lax --nbval-current-env --nbval-cell-timeout 120 $(CHAPTERS)
+
+check-browser: $(ENV)
+	@printf '\n=== browser: every page read, every explorable moved, JupyterLab driven ===\n'
+	SBM_LITE_SITE=$(SITE) $(PYTEST) -n 2 --dist loadscope tests/lab tests/site
+
 lab: $(ENV) ## open the notebooks in JupyterLab
-	$(BIN)/jupyter lab --notebook-dir book
+	@$(BIN)/jupyter trust book/*.ipynb >/dev/null
+	$(BIN)/jupyter lab --config tools/lab/config.py
 
 notebooks: $(ENV) ## run every notebook in a clean kernel and save its outputs
 	$(BIN)/python -m tools.notebooks book/*.ipynb
