@@ -20,7 +20,6 @@ FACES = {  # the file of the site: where it comes from, and the axes that it kee
     "serif": (f"{SERIF}[opsz,wght].ttf", {"opsz": 14, "wght": (400, 700)}),
     "serif-italic": (f"{SERIF}-Italic[opsz,wght].ttf", {"opsz": 14, "wght": 400}),
     "sans": (f"{SANS}-Regular.ttf", {}),
-    "sans-italic": (f"{SANS}-It.ttf", {}),
     "sans-bold": (f"{SANS}-Semibold.ttf", {}),
     "mono": (f"{MONO}[wght].ttf", {"wght": 400}),
 }

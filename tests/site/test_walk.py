@@ -9,7 +9,7 @@ from axe_playwright_python.sync_playwright import Axe
 
 from benchmarks.pages import KINDS, weigh
 
-BUDGET_KB = 560  # packed, without pictures
+BUDGET_KB = 600  # packed, without pictures
 CHAPTER = "book/03_langevin.html"
 
 
@@ -103,11 +103,14 @@ LOST = f"""() => {STOPS}.map((it) => {{
   scrollBy(0, it.getBoundingClientRect().top);
   it.focus({{ focusVisible: true }});
   {SETTLE}
-  const {{ x, y, width, height }} = it.getClientRects()[0];
-  const top = document.elementFromPoint(x + width / 2, Math.min(y + height / 2, innerHeight - 2));
+  const place = it.matches(".sd-stretched-link") ? it.closest(".sd-card") : it;
+  const box = place.getClientRects()[0], middle = (from, to, end) => (Math.max(from, 0)
+    + Math.min(to, end)) / 2; // of what is on the screen, for a table may be taller than that
+  const top = document.elementFromPoint(middle(box.left, box.right, innerWidth),
+    middle(box.top, box.bottom, innerHeight));
   const wrong = document.activeElement !== it ? "takes no focus"
     : !it.contains(top) ? "lies under " + (top?.className || top?.tagName)
-    : [it, it.closest("form")].filter(Boolean).map((one) => getComputedStyle(one))
+    : [[it], [it, "::after"], [it.closest("form") ?? it]].map((one) => getComputedStyle(...one))
       .every((style) => style.outlineStyle == "none" && style.boxShadow == "none")
     ? "shows no focus" : "";
   return wrong && `${{it.outerHTML.slice(0, 120)}} ${{wrong}}`;
@@ -220,6 +223,7 @@ def test_axe_finds_nothing(opened):
 def test_axe_finds_no_faint_colour(opened, scheme):
     lit(opened.page, scheme)
     opened.page.evaluate(UNFOLD)
+    opened.page.evaluate(SETTLE)  # what was folded changes its colours only now
     assert opened.page.evaluate(LOOKS) > 5
     opened.page.evaluate(ABRIDGE)
     report = violations(opened.page, ["color-contrast", "link-in-text-block"], ONE_OF_EACH)
