@@ -18,6 +18,8 @@ if (location.protocol === "file:")
     caption.insertAdjacentHTML("beforeend", " <em>Opened from disk: this is a still picture; "
       + "<code>python -m http.server</code> brings it to life.</em>");
 </script>"""
+# A listing of the package: boxes of what it defines, where only phrases may stand.
+LISTING = re.compile(r"<pre>.*?</pre>", re.DOTALL)
 # A fold's title: two paragraphs, where only a phrase may stand.
 FOLD_TITLE = re.compile(r'<p( class="(?:collapsed|expanded) admonition-title">.*?)</p>')
 REDIRECT = """<!DOCTYPE html>
@@ -112,6 +114,7 @@ def mend_markup(app, pagename, templatename, context, doctree):
     body = context["body"].replace('role="doc-biblioentry"', 'role="listitem"')
     body = body.replace('<summary aria-label="Toggle hidden content">', "<summary>")
     body = FOLD_TITLE.sub(r"<span\1</span>", body)
+    body = LISTING.sub(lambda listing: re.sub(r"(</?)div\b", r"\1span", listing[0]), body)
     body = re.sub(r' id="(?:exercise|solution)-content"', "", body)
     context["body"] = NO_SCRIPT + body + (FROM_DISK if "data-explorable" in body else "")
 

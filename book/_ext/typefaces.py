@@ -71,15 +71,6 @@ def write_faces(app, exception):
         (folder / f"{name}-licence.txt").write_bytes(inside(source).read_bytes())
 
 
-def load_early(app, pagename, templatename, context, doctree):
-    """Ask for the face of the text with the page itself, so that words do not change shape."""
-    address = context["pathto"]("_static/fonts/serif.woff2", 1)
-    context["metatags"] = context.get("metatags", "") + (
-        f'<link rel="preload" href="{address}" as="font" type="font/woff2" crossorigin />\n'
-    )
-
-
 def setup(app):
-    app.connect("html-page-context", load_early)
     app.connect("build-finished", write_faces, priority=800)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

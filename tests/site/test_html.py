@@ -13,7 +13,7 @@ from bs4 import BeautifulSoup
 PICTURE_KB = 100
 REFERS = {"href", "src", "poster", "data"}  # attributes that hold an address
 DATA = re.compile(r'(?<=")data:[^"]{200,}(?=")')  # pictures inside the page: megabytes of nothing
-PHRASES_ONLY = ["summary", "button", "label", "span", "p", "h1", "h2", "h3", "h4", "h5", "h6"]
+PHRASES_ONLY = ["pre", "summary", "button", "label", "span", "p", *(f"h{k}" for k in range(1, 7))]
 BLOCKS = ["p", "div", "section", "ul", "ol", "dl", "table", "figure", "pre", "details", "h1", "h2"]
 INTERACTIVE = ["a", "button", "input", "select", "textarea", "details"]
 
