@@ -61,14 +61,32 @@ def normalised(notebook):
     notebook = nbformat.from_dict(notebook)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     normalise_metadata(notebook.metadata)
-    used, count = set(), 0
+    used, count, solution = set(), 0, False
     for cell in notebook.cells:
+        solution = in_solution(cell, solution)
         cell.id = cell_id(cell, used)
         drop(cell.metadata, "execution", "collapsed", "scrolled", "jupyter", "lines_to_next_cell")
         if cell.cell_type == "code" and cell.source.strip():
             count += 1
             normalise_outputs(cell, count)
+            fold(cell, solution)
     return notebook
+
+
+def in_solution(cell, before):
+    """Whether a cell stands in the solution of an exercise, given whether the one before it did."""
+    if cell.cell_type != "markdown":
+        return before
+    start, end = (cell.source.rfind(f"{{solution-{side}}}") for side in ("start", "end"))
+    return before if start == end else start > end
+
+
+def fold(cell, solution):
+    """What the site folds is folded in JupyterLab: drawing code, and all of a solution."""
+    if solution:
+        cell.metadata["jupyter"] = {"outputs_hidden": True, "source_hidden": True}
+    elif "hide-input" in cell.metadata.get("tags", []):
+        cell.metadata["jupyter"] = {"source_hidden": True}
 
 
 def text(notebook):

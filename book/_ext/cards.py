@@ -6,9 +6,9 @@ import io
 import re
 from pathlib import Path
 
-import matplotlib
-from docutils import nodes
 from PIL import Image, ImageDraw, ImageFont
+from reading_aids import opening
+from typefaces import SANS, SERIF, inside
 
 WIDTH, HEIGHT, MARGIN, STILL = 1200, 630, 64, 500
 PAPER, INK, MUTED, ACCENT = "#FFFFFF", "#20262D", "#57606A", "#2B5D8A"
@@ -16,19 +16,7 @@ LONGEST = 200  # characters of a description
 LIVE = re.compile(
     r'data-explorable="\w+".*?<img alt="([^"]*)" src="data:image/png;base64,([^"]+)"', re.DOTALL
 )
-SENTENCE = re.compile(r".*?[.?!](?=\s|$)")
 BOOKS_CARD = "The title of the book beside a map with two hills and particles on both."
-
-
-def opening(doctree) -> tuple[str, str]:
-    """The question under the title, if there is one, and the first sentence of the text."""
-    question = ""
-    for paragraph in doctree.findall(nodes.paragraph):
-        text = " ".join(paragraph.astext().replace("\\", "").split())
-        if len(paragraph) > 1 or not isinstance(paragraph[0], nodes.emphasis):
-            return question, (SENTENCE.match(text) or [text])[0]
-        question = text
-    return question, ""
 
 
 def shortened(text: str) -> str:
@@ -36,9 +24,12 @@ def shortened(text: str) -> str:
     return text if len(text) <= LONGEST else text[:LONGEST].rsplit(" ", 1)[0].rstrip(",;:") + "…"
 
 
-def font(name: str, size: int):
-    """One of the fonts that come with matplotlib, and so are on every machine."""
-    return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/{name}.ttf", size)
+def font(path: str, size: int, weight: int = 400):
+    """A typeface of the book at a size in pixels, and at a weight where it has several."""
+    face = ImageFont.truetype(inside(path), size)
+    if "wght" in path:
+        face.set_variation_by_axes([weight, min(size, 60)])
+    return face
 
 
 def wrapped(draw, text: str, face, width: int) -> str:
@@ -61,9 +52,9 @@ def card(above: str, title: str, question: str, still: bytes) -> bytes:
     picture.paste(figure, (WIDTH - MARGIN - figure.width, (HEIGHT - figure.height) // 2))
     y = MARGIN
     for text, face, colour in (
-        (above, font("DejaVuSans", 22), ACCENT),
-        (title, font("STIXGeneralBol", 62), INK),
-        (question, font("STIXGeneralItalic", 40), MUTED),
+        (above, font(f"{SANS}-Regular.ttf", 26), ACCENT),
+        (title, font(f"{SERIF}[opsz,wght].ttf", 62, 600), INK),
+        (question, font(f"{SERIF}-Italic[opsz,wght].ttf", 40), MUTED),
     ):
         text = wrapped(draw, text, face, WIDTH - 3 * MARGIN - STILL)
         draw.multiline_text((MARGIN, y), text, font=face, fill=colour, spacing=10)

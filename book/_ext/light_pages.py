@@ -16,11 +16,12 @@ import tinycss2
 from fontTools.ttLib import TTFont
 from PIL import Image
 from sphinx.errors import ExtensionError
+from typefaces import save_packed
 
 # Scripts
 
 # The theme chooses between light and dark once its script runs, and all is laid out anew.
-LIGHT_OR_DARK = """if (["", "auto"].includes(document.documentElement.dataset.theme))
+LIGHT_OR_DARK = """if (document.documentElement.dataset.theme === "auto")
   document.documentElement.dataset.theme =
     matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";"""
 WORK = {  # of a script, as the body of a page shows it
@@ -194,25 +195,26 @@ def put_mathjax_together(target: Path):
     (target / "mathjax.js").write_text(script, encoding="utf8")
     (target / FONTS).mkdir(parents=True, exist_ok=True)
     for face in (source / FONTS).glob("*.woff"):
-        font = TTFont(face)
-        font.flavor = "woff2"
-        font.save(target / FONTS / f"{face.stem}.woff2")
+        save_packed(TTFont(face), target / FONTS / f"{face.stem}.woff2")
 
 
-# What the theme leaves without a name, or to a script
+# What the theme leaves without a name, leads to the wrong place, or leaves to a script
 
-NAMED = {
+ADDED = {
     '<dialog id="pst-search-dialog"': ' aria-label="Search"',
     '<dialog id="pst-primary-sidebar-modal"': ' aria-label="Pages"',
     '<dialog id="pst-secondary-sidebar-modal"': ' aria-label="Contents of this page"',
+    '<article class="bd-article"': ' id="text"',
 }
 
 
-def named(page: str) -> str:
-    """The page with names for its dialogs, and light where no script can choose."""
-    for tag, name in NAMED.items():
-        page = page.replace(tag, tag + name)
-    return page.replace(' data-theme="auto">', ' data-theme="light">', 1)
+def mended(page: str) -> str:
+    """The page with names for its dialogs, light where no script can choose, and a way to skip
+    to the text rather than to the buttons above it."""
+    for tag, attribute in ADDED.items():
+        page = page.replace(tag, tag + attribute)
+    page = page.replace(' data-theme="auto">', ' data-theme="light">', 1)
+    return page.replace('href="#main-content"', 'href="#text"') if ' id="text"' in page else page
 
 
 def lighten(app, exception):
@@ -224,7 +226,7 @@ def lighten(app, exception):
         needless.unlink()
     html = [path for path in site.rglob("*.html") if "_static" not in path.parts]
     pages = {path: icons.drawn(path.read_text(encoding="utf8")) for path in html}
-    pages = {path: named(unhurried(page, path.parent)) for path, page in pages.items()}
+    pages = {path: mended(unhurried(page, path.parent)) for path, page in pages.items()}
     lighten_styles(site, pages)
     for path, page in pages.items():
         path.write_text(page, encoding="utf8")

@@ -9,24 +9,24 @@ from sphinx import addnodes
 # The neighbours of a page, each with its opening line
 
 
+SENTENCE = re.compile(r".*?[.?!](?=\s|$)")
+
+
+def opening(doctree) -> tuple[str, str]:
+    """The question under the title, if there is one, and the first sentence of the text."""
+    question = ""
+    for paragraph in doctree.findall(nodes.paragraph):
+        text = " ".join(paragraph.astext().replace("\\", "").split())
+        if len(paragraph) > 1 or not isinstance(paragraph[0], nodes.emphasis):
+            return question, (SENTENCE.match(text) or [text])[0]
+        question = text
+    return question, ""
+
+
 def note_opening(app, doctree):
     """Keep what a page says first: a chapter's question, or a first sentence."""
-    first = next(doctree.findall(nodes.paragraph), None)
-    whole = first is not None and len(first) == 1 and isinstance(first[0], nodes.emphasis)
-    line = opening(first) if first is not None else ""
-    app.env.metadata[app.env.docname]["opening"] = line if whole else first_sentence(line)
-
-
-def opening(paragraph) -> str:
-    """The words of a paragraph; a formula of one letter is that letter."""
-    words = paragraph.deepcopy()
-    for formula in list(words.findall(nodes.math)):
-        formula.replace_self(nodes.Text(formula.astext()))
-    return " ".join(words.astext().split())
-
-
-def first_sentence(line: str) -> str:
-    return re.split(r"(?<=[.?!])\s", line, maxsplit=1)[0]
+    question, sentence = opening(doctree)
+    app.env.metadata[app.env.docname]["opening"] = question or sentence
 
 
 def introduce_neighbours(app, pagename, templatename, context, doctree):
@@ -96,9 +96,8 @@ def help_along(app, pagename, templatename, context, doctree):
     """The styles and scripts of the aids; in a chapter, a bar that tells how far one has read."""
     if re.search(r"(?:^|/)\d\d_", pagename):
         context["body"] = '<div class="sbm-progress" aria-hidden="true"></div>' + context["body"]
-    if "body" in context:
-        app.add_js_file("aids.js")
-    elif pagename == "search":
+    app.add_js_file("aids.js", defer="defer")
+    if pagename == "search":
         app.add_js_file("search.js", defer="defer")
 
 

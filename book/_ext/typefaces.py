@@ -28,9 +28,8 @@ LICENCES = {
     "sans": "font_source_sans_pro/files/LICENSE.txt",
     "mono": "fontpkg_source_code_pro/LICENSE",
 }
-logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of every glyph
-
 FEATURES = ["kern", "liga", "ccmp", "locl", "mark", "mkmk"]
+logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of every glyph
 
 
 def inside(path: str) -> Path:
@@ -56,6 +55,12 @@ def cut_down(source: Path, axes: dict, wanted: set[str]) -> TTFont:
     return instantiateVariableFont(font, axes) if axes else font
 
 
+def save_packed(font: TTFont, file: Path):
+    """Write a face as woff2."""
+    font.flavor = "woff2"
+    font.save(file)
+
+
 def write_faces(app, exception):
     """Put the faces, and the licences that let us, beside the styles that ask for them."""
     if exception or app.builder.format != "html":
@@ -65,8 +70,7 @@ def write_faces(app, exception):
     wanted = characters(site)
     for name, (source, axes) in FACES.items():
         font = cut_down(inside(source), axes, wanted)
-        font.flavor = "woff2"
-        font.save(folder / f"{name}.woff2")
+        save_packed(font, folder / f"{name}.woff2")
     for name, source in LICENCES.items():
         (folder / f"{name}-licence.txt").write_bytes(inside(source).read_bytes())
 

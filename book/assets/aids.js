@@ -148,6 +148,24 @@
   addEventListener("keydown", ({ key }) => key === "Escape" && close());
 })();
 
+/** The button that changes between light and dark says which it is. */
+(() => {
+  const { documentElement: page } = document;
+  const SAID = { light: "light", dark: "dark", auto: "as the system has it" };
+  const say = () => {
+    for (const button of document.querySelectorAll(".theme-switch-button"))
+      button.setAttribute("aria-label", `Color mode: ${SAID[page.dataset.mode] ?? SAID.auto}`);
+  };
+  new MutationObserver(say).observe(page, { attributeFilter: ["data-mode"] });
+  say();
+})();
+
+/** A fold's button is called what its box is called; the theme would call every one the same. */
+addEventListener("load", () => {
+  for (const button of document.querySelectorAll(".toggle-button"))
+    button.setAttribute("aria-label", button.parentElement.textContent.replace(/\s+/g, " ").trim());
+});
+
 /** The theme takes the focus from a button that was pressed by key; give it back. */
 (() => {
   let pressed = null;

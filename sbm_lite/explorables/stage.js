@@ -203,7 +203,7 @@ export function slider(stage, { name, label, symbol, min, max, step, log = false
   let before; // a finger that turns out to scroll the page leaves the value as it was
   input.addEventListener("pointerdown", () => (before = stage.model.get(name)));
   input.addEventListener("pointercancel", () => stage.write({ [name]: before }));
-  const unseen = h("span", { class: "sbm-unseen" }, `, ${aloud(symbol)}`);
+  const unseen = h("span", { class: "sbm-unseen" }, ` (${aloud(symbol)})`);
   return h("div", { class: "sbm-row" }, h("label", { for: id }, label, unseen), value, input);
 }
 

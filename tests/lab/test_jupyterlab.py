@@ -24,6 +24,15 @@ AT_REST = """() => {
   const kernel = window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel;
   return kernel?.status === "idle" && kernel.connectionStatus === "connected";
 }"""
+RESTORED = "() => window.jupyterapp?.restored.then(() => true)"
+OPEN = "path => { jupyterapp.commands.execute('docmanager:open', { path }); }"
+IN_SOLUTION = """below => {
+  const { content } = jupyterapp.shell.currentWidget;
+  let k = content.activeCellIndex;
+  do k += below; while (content.widgets[k].model.type !== "code");
+  const { inputHidden, outputHidden } = content.widgets[k];
+  return [inputHidden, outputHidden];
+}"""
 PANELS = [name for name in labs.__all__ if name.endswith("_lab")]
 ERRORS = ".jupyter-widgets-error-widget, [data-mime-type='application/vnd.jupyter.error']"
 CHANGED = "([output, before]) => output.textContent !== before"
@@ -124,7 +133,7 @@ def test_it_opens_at_a_page_that_leads_into_the_chapters(lab, tab):
     page = tab("start.md")
     page.get_by_role("link", name="2 · The score function").click()
     page.wait_for_function("document.querySelector('.jp-NotebookPanel .myst h1')")
-    assert page.url.endswith("02_score_function.ipynb")
+    page.wait_for_url("**/02_score_function.ipynb")
     page.get_by_role("link", name="chapter 1").first.click()
     page.wait_for_url("**/01_likelihood_problem.ipynb")
     assert not page.ear.complaints, "\n".join(page.ear.complaints)
@@ -154,6 +163,10 @@ def test_boxes_references_and_exercises_are_rendered(chapter):
     assert "One source writes" in slip.inner_text()
     scroll_to(chapter, "{admonition} Takeaway").locator("aside.takeaway").wait_for()
     scroll_to(chapter, "{exercise-start}").locator("aside.myst-exercise").first.wait_for()
+    scroll_to(chapter, "{solution-start}")
+    for below, hidden in ((1, True), (-1, False)):
+        folded = chapter.evaluate(IN_SOLUTION, below)
+        assert folded == [hidden, hidden], below
     other = scroll_to(chapter, "### The other convention")
     reference = other.locator("a[href='#eq-langevin']").first
     reference.wait_for()
@@ -257,9 +270,11 @@ def test_without_a_kernel_pictures_stand_in(lab, tab, chapter):
         ("committed", "figure.explorable > img", "figure.lab > img"),
         ("saved", ".sbm-explorable canvas", "img.widget-image"),
     ):
-        page = tab(f"{name}.ipynb")
+        page = tab("")
+        page.wait_for_function(RESTORED)  # by now it has read what was chosen
+        page.evaluate(OPEN, f"{name}.ipynb")
         page.get_by_role("button", name="No Kernel", exact=True).click()
-        page.wait_for_function("window.jupyterapp?.shell.currentWidget?.context.isReady")
+        page.wait_for_function("window.jupyterapp?.shell.currentWidget?.context?.isReady")
         scroll_to(page, "explorables.LangevinExplorable()").locator(figure).first.wait_for()
         scroll_to(page, "labs.langevin_lab()").locator(panel).wait_for()
         assert not page.locator(ERRORS).count()

@@ -47,6 +47,17 @@ def test_joins_streams_drops_views_counts_cells(dirty):
     assert first.outputs[1].execution_count == 1
 
 
+def test_what_the_site_folds_is_folded_in_jupyterlab():
+    words = ["```{solution-start} a", "worked", "```{solution-end}\n\n{solution-start}",
+             "{solution-end}"]  # fmt: skip
+    cells = [c for word in words for c in (nb.new_markdown_cell(word), nb.new_code_cell("1"))]
+    cells.append(nb.new_code_cell("2", metadata={"tags": ["hide-input"]}))
+    folded = normalised(nb.new_notebook(cells=cells)).cells
+    hidden = [cell.metadata.get("jupyter") for cell in folded]
+    whole = {"outputs_hidden": True, "source_hidden": True}
+    assert hidden == [None, whole, None, whole, None, whole, None, None, {"source_hidden": True}]
+
+
 def test_ids_are_stable_and_unique(dirty):
     before = [cell.id for cell in normalised(dirty).cells]
     dirty.cells.insert(0, nb.new_markdown_cell("new"))

@@ -186,19 +186,26 @@ def test_neighbours_are_introduced(site):
         links = piece(texts[path], '<nav class="prev-next-area"', "</nav>").find_all("a")
         near = {"prev": pages[k - 1] if k else None, "next": (pages + [None])[k + 1]}
         assert [a["rel"][0] for a in links] == [side for side in near if near[side]]
+        start = '<article class="bd-article" id="text">'
         for a in links:
             title, line = (a.select_one(f".prev-next-{part}") for part in ("title", "opening"))
-            there = piece(texts[near[a["rel"][0]]], '<article class="bd-article">', "</p>\n<")
+            there = piece(texts[near[a["rel"][0]]], start, "</p>\n<")
             first = re.sub(r"\\\((.+?)\\\)", r"\1", there.select("h1 ~ p")[0].get_text())
             assert there.h1.get_text().startswith(title.get_text())
             assert first.startswith(line.get_text()) and re.search(r"[.?!]$", line.get_text())
 
 
 def test_an_opening_is_a_question_or_a_sentence():
-    assert reading_aids.first_sentence("One. Two.") == "One."
-    assert reading_aids.first_sentence("What is it? A score.") == "What is it?"
-    paragraph = nodes.paragraph("", "", nodes.Text("gone\nis "), nodes.math("", "Z"))
-    assert reading_aids.opening(paragraph) == "gone is Z"
+    question = nodes.paragraph("", "", nodes.emphasis("", "Why?"))
+    text = nodes.paragraph("", "Of 3.5 parts\none is ")
+    text += [nodes.math("", "Z"), nodes.Text(". No more.")]
+    stopless = nodes.paragraph("", "All of it: no stop")
+    for paragraphs, said in (
+        ([question, text], ("Why?", "Of 3.5 parts one is Z.")),
+        ([text.deepcopy()], ("", "Of 3.5 parts one is Z.")),
+        ([stopless], ("", "All of it: no stop")),
+    ):
+        assert reading_aids.opening(nodes.section("", *paragraphs)) == said
 
 
 # Symbols
@@ -255,6 +262,21 @@ def test_a_result_is_reached_by_keyboard(search):
     search.keyboard.press("Enter")
     search.wait_for_url("**/notation.html#symbol-*")
     assert "step size" in search.locator("tr:target").inner_text()
+
+
+def test_an_excerpt_is_text_without_tex_or_buttons(search, base_url):
+    search.goto(f"{base_url}search.html?q=score")
+    search.locator("#search-results p.context").nth(5).wait_for()
+    excerpts = search.locator("#search-results p.context").all_inner_texts()
+    noise = re.compile(r"\\\w|System Settings|JavaScript is off")
+    assert not [text for text in excerpts if noise.search(text)]
+    asked = "([text, anchor]) => Search.htmlToText(text, anchor)"
+    page = r"""<article class="bd-article"><p id="a.b">From there at
+      <span class="math">\(\sigma^2\)</span> and <span class="math">\(\tfrac12 x\)</span>.</p>
+      <div class="math">\[ y \]</div>End<a class="headerlink">#</a></article>"""
+    assert search.evaluate(asked, [page, "#a.b"]) == "From there at σ² and …."
+    assert search.evaluate(asked, [page, ""]).strip().endswith(". End")
+    assert search.evaluate(asked, ["<p>elsewhere", ""]) == ""
 
 
 # Code, notebooks

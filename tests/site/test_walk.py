@@ -149,7 +149,20 @@ def test_the_first_stop_skips_to_the_text(visit, path):
     assert skip.inner_text() == "Skip to main content" and skip.evaluate(IN_REACH)
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
-    assert page.evaluate("!!document.activeElement.closest('#main-content, main')")
+    text = "main" if "search" in path else "article.bd-article"  # past the buttons above it
+    assert page.evaluate("text => !!document.activeElement.closest(text)", text)
+
+
+def test_buttons_say_what_they_change_and_what_is_now(visit):
+    page = visit(CHAPTER).page
+    switch = page.locator(".theme-switch-button:visible").first
+    modes = [(switch.click(), switch.get_attribute("aria-label"))[1] for _ in range(3)]
+    known = ("light", "dark", "as the system has it")
+    assert set(modes) == {f"Color mode: {mode}" for mode in known}
+    folds = page.locator(".toggle-button")
+    names = folds.evaluate_all("all => all.map(fold => fold.ariaLabel)")
+    assert len(set(names)) == len(names) >= 4
+    assert all(name.startswith("Solution to Exercise 3.") for name in names), names
 
 
 def test_sidebar_opens_on_a_phone(opened):
