@@ -16,13 +16,13 @@ export JUPYTER_PLATFORM_DIRS := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help book site pdf test lab notebooks claims bench clean \
+.PHONY: help book site pdf test lab notebooks claims bench soak pins clean \
     check-lint check-units check-claims check-notebooks check-browser check-lab
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
-$(ENV): requirements.txt pyproject.toml
+$(ENV): requirements.txt constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "Python 3.11, 3.12 or 3.13 is needed; choose one with: make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e .
@@ -79,8 +79,20 @@ claims: $(ENV) ## run the claims and write book/claims.md and book/errata.md
 	$(BIN)/python -m tools.claims
 
 bench: $(ENV) ## measure speed beside peers and limits, write benchmarks/RESULTS.md
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	OMP_NUM_THREADS=2 $(BIN)/python -m benchmarks
+
+soak: $(ENV) # ten minutes of all live figures on one page: does memory stay flat?
+	$(BIN)/python -m tools.soak
+
+pins: # write constraints.txt anew; versions that still fit stay (delete a line to have its newest)
+	$(PYTHON) -m venv _build/uv
+	_build/uv/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	@grep '^#' constraints.txt > _build/head; grep -v '^-c' requirements.txt > _build/requirements.in
+	_build/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --extra bench \
+	    --extra images --no-header --no-annotate -o constraints.txt _build/requirements.in pyproject.toml
+	@grep -vE '^(nvidia-|cuda-|triton)' constraints.txt | cat _build/head - > _build/constraints.txt
+	@mv _build/constraints.txt constraints.txt
 
 clean: ## remove what was built, the environment included
 	rm -rf .venv _build *.egg-info .pytest_cache .ruff_cache .hypothesis

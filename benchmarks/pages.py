@@ -42,6 +42,11 @@ WATCH = """(() => {
   addEventListener("DOMContentLoaded", () => MathJax.startup.promise.then(() => note("formulas")));
 })()"""
 
+BOTH = """() => new Promise((resume) => {
+  const look = () => (seen.formulas && seen["live figure"] ? resume() : setTimeout(look, 5));
+  look();
+})"""  # a page forbids Playwright to wait within it
+
 
 def files_of(tab, address: str) -> dict[str, bytes]:
     """Everything that a page asks for until its last figure is in view, by address."""
@@ -97,7 +102,7 @@ def opened(browser, address: str) -> dict[str, float]:
     tab = context.new_page()
     tab.add_init_script(WATCH)
     tab.goto(address)
-    tab.wait_for_function("seen.formulas && seen['live figure']")
+    tab.evaluate(BOTH)
     milliseconds = tab.evaluate(f"({{ 'first paint': {PAINT}, ...seen }})")
     context.close()
     return {stage: milliseconds[stage] / 1000 for stage in STAGES}

@@ -23,11 +23,6 @@ FACES = {  # the file of the site: where it comes from, and the axes that it kee
     "sans-bold": (f"{SANS}-Semibold.ttf", {}),
     "mono": (f"{MONO}[wght].ttf", {"wght": 400}),
 }
-LICENCES = {
-    "serif": "fontpkg_source_serif_4/LICENSE",
-    "sans": "font_source_sans_pro/files/LICENSE.txt",
-    "mono": "fontpkg_source_code_pro/LICENSE",
-}
 FEATURES = ["kern", "liga", "ccmp", "locl", "mark", "mkmk"]
 logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of every glyph
 
@@ -62,7 +57,7 @@ def save_packed(font: TTFont, file: Path):
 
 
 def write_faces(app, exception):
-    """Put the faces, and the licences that let us, beside the styles that ask for them."""
+    """Put the faces beside the styles that ask for them."""
     if exception or app.builder.format != "html":
         return
     site, folder = Path(app.outdir), Path(app.outdir) / "_static" / "fonts"
@@ -71,8 +66,6 @@ def write_faces(app, exception):
     for name, (source, axes) in FACES.items():
         font = cut_down(inside(source), axes, wanted)
         save_packed(font, folder / f"{name}.woff2")
-    for name, source in LICENCES.items():
-        (folder / f"{name}-licence.txt").write_bytes(inside(source).read_bytes())
 
 
 def setup(app):

@@ -2,9 +2,11 @@
 
 import os
 import re
+import time
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Page, TimeoutError
 
 from tools.server import served
 from tools.website import built, toc_pages
@@ -55,6 +57,19 @@ def pytest_runtest_makereport(item, call):
         picture = ROOT / "_build" / "failures" / f"{name}.png"
         item.funcargs["opened"].page.screenshot(path=picture)
     return report
+
+
+def wait_for_function(page, expression, *, arg=None, timeout=10_000):
+    """Ask until the answer is yes. Playwright has the page itself evaluate the text, again and
+    again, which the policy of our pages forbids; this asks from outside."""
+    end = time.monotonic() + timeout / 1000
+    while not page.evaluate(expression, arg):
+        if time.monotonic() > end:
+            raise TimeoutError(f"Never true: {expression}")
+        page.wait_for_timeout(20)
+
+
+Page.wait_for_function = wait_for_function
 
 
 class Visit:
@@ -164,13 +179,14 @@ def run(modules):
 
 @pytest.fixture
 def alive(browser, modules):
-    """`alive(widget)`: a page with that explorable alone, at rest where it would move by itself."""
+    """`alive(*widgets)`: a page with those explorables alone, at rest where they would move by
+    themselves; keywords are options of the page."""
     pages = []
 
-    def show(widget):
-        pages.append(browser.new_page(reduced_motion="reduce"))
+    def show(*widgets, **options):
+        pages.append(browser.new_page(**{"reduced_motion": "reduce"} | options))
         pages[-1].goto(modules.url)
-        pages[-1].set_content(f"<main>{widget.html()}</main>")
+        pages[-1].set_content(f"<main>{''.join(widget.html() for widget in widgets)}</main>")
         pages[-1].evaluate("async () => { await import('/host.js'); }")
         pages[-1].locator("output[name=measured]").first.wait_for()
         return pages[-1]
