@@ -8,6 +8,7 @@ A *score* is the gradient of a log density, s(x) = ∇ₓ log p(x). The modules,
     losses         explicit, implicit, sliced and denoising score matching, NCSN, DDPM
     networks       everything a network can predict, turned into a score
     training       one loop for all of them, with checkpoints
+    distributed    one training over several processes, on one machine or many
     data           digits; MNIST and CIFAR-10 for who has network
     variance       how noisy the target of denoising is; control variates
     samplers       Langevin dynamics, plain, adjusted and annealed; DDPM's reverse chain, DDIM

@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import inspect
 import json
 import sys
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import matplotlib
 
-from sbm_lite import figures, runtime
+from sbm_lite import distributed, figures
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -23,16 +24,44 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     try:
         function = _experiment(experiments.EVERY, wanted.name)
-        device = runtime.device(wanted.device)
-        folder = _writable(Path(wanted.out))
-        start = time.perf_counter()
-        print(f"{wanted.name} on {device.type}, seed {wanted.seed}", flush=True)
-        result = function(device=str(device), seed=wanted.seed)
-        _write(result, folder / wanted.name, wanted, time.perf_counter() - start)
+        with distributed.joined(wanted.device) as device:
+            if distributed.size() > 1 and function not in experiments.OVER_PROCESSES:
+                names = ", ".join(f.__name__ for f in experiments.OVER_PROCESSES)
+                raise ValueError(f"{wanted.name} runs in one process; in several run {names}")
+            _run(function, wanted, device)
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
         print(f"sbm_lite: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _run(function, wanted: argparse.Namespace, device) -> None:
+    """Run an experiment; the first process prints and writes.
+
+    Until the results are written a checkpoint stands beside them, from which the same command
+    goes on; experiments of seconds have none.
+    """
+    folder, first = Path(wanted.out), distributed.rank() == 0
+    steps = "" if wanted.steps is None else f"-steps{wanted.steps}"
+    checkpoint = folder / f"{wanted.name}-seed{wanted.seed}{steps}.checkpoint"
+    known = inspect.signature(function).parameters
+    options = {"checkpoint": checkpoint} if "checkpoint" in known else {}
+    if wanted.steps is not None:
+        if "n_steps" not in known:
+            raise ValueError(f"{wanted.name} trains nothing, so it has no --steps")
+        options["n_steps"] = wanted.steps
+    if first:
+        _writable(folder)
+        several = f", {distributed.size()} processes" if distributed.size() > 1 else ""
+        print(f"{wanted.name} on {device.type}, seed {wanted.seed}{several}", flush=True)
+        if checkpoint.exists() and "checkpoint" in options:
+            print(f"going on from {checkpoint}", flush=True)
+    start = time.perf_counter()
+    result = function(device=str(device), seed=wanted.seed, **options)
+    if first:
+        _write(result, folder / wanted.name, wanted, time.perf_counter() - start)
+        for file in folder.glob(f"{checkpoint.name}*"):
+            file.unlink()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -43,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("name", help="one of the names that `list` shows")
     run.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
     run.add_argument("--seed", type=int, default=0, help="of all randomness (default 0)")
+    run.add_argument("--steps", type=int, help="of training, in place of the experiment's own")
     run.add_argument("--out", default="runs", help="folder to write to (default runs)")
     return parser
 
@@ -61,8 +91,10 @@ def _writable(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".sbm_lite"
-        probe.touch()
-        probe.unlink()
+        try:
+            probe.write_bytes(bytes(2**20))
+        finally:
+            probe.unlink(missing_ok=True)
     except OSError as error:
         raise OSError(f"--out must be a folder one can write to, got {folder} ({error})") from error
     return folder
@@ -76,12 +108,14 @@ def _write(result, stem: Path, wanted: argparse.Namespace, seconds: float) -> No
     figures.use_style()
     numbers = result.numbers()
     told = {"experiment": wanted.name, "seed": wanted.seed, "device": wanted.device}
+    told |= {} if wanted.steps is None else {"steps": wanted.steps}
     stem.with_suffix(".json").write_text(
         json.dumps(told | {"seconds": round(seconds, 1), "numbers": numbers}, indent=1) + "\n"
     )
     stem.with_suffix(".png").write_bytes(figures.png(result.picture()))
     if getattr(result, "net", None) is not None:
         recipe = f"python -m sbm_lite run {wanted.name} --seed {wanted.seed}"
+        recipe += "" if wanted.steps is None else f" --steps {wanted.steps}"
         base.save(result.net, stem.with_suffix(".safetensors"), recipe)
     if hasattr(result, "film"):
         stem.with_suffix(".gif").write_bytes(result.film())

@@ -187,13 +187,16 @@ def ancestral(
     """
     x = validation.points(x).detach()
     generator = generator or fresh_generator(device=x.device)
-    for t, at, before in _walk(alpha_bars, times, x):
+    bound = FAR * max(1.0, float(x.abs().max()))
+    for k, (t, at, before) in enumerate(_walk(alpha_bars, times, x), start=1):
         alpha = at / before
         mean = (x + (1 - alpha) * _score_at(score, x, t)) / alpha**0.5
         spread = ((1 - alpha) * (1 - before) / (1 - at)) ** 0.5
         z = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
         x = mean + spread * z
-    return _arrived(x)
+        if k % LOOK_EVERY == 0 or before == 1:
+            _raise_if_ran_off(x, t, at / before, bound)
+    return x
 
 
 def ddim(
@@ -212,18 +215,23 @@ def ddim(
     Book: eq-ddim. Reference: Song, Meng and Ermon (2021), ICLR.
     """
     x = validation.points(x).detach()
-    for t, at, before in _walk(alpha_bars, times, x):
+    bound = FAR * max(1.0, float(x.abs().max()))
+    for k, (t, at, before) in enumerate(_walk(alpha_bars, times, x), start=1):
         epsilon = -((1 - at) ** 0.5) * _score_at(score, x, t)
         clean = (x - (1 - at) ** 0.5 * epsilon) / at**0.5
         x = before**0.5 * clean + (1 - before) ** 0.5 * epsilon
-    return _arrived(x)
-
-
-def _arrived(x: Points) -> Points:
-    """x, or FloatingPointError when the reverse chain ran off."""
-    if not bool(x.isfinite().all()):
-        raise FloatingPointError("the reverse chain diverged: is the score that of alpha_bars?")
+        if k % LOOK_EVERY == 0 or before == 1:
+            _raise_if_ran_off(x, t, at / before, bound)
     return x
+
+
+def _raise_if_ran_off(x: Points, t: int, alpha: float, bound: float) -> None:
+    """Raise FloatingPointError if a reverse chain is beyond `bound`, infinite or NaN after t."""
+    if not bool((x.abs() <= bound).all()):
+        raise FloatingPointError(
+            f"the reverse chain diverged by t = {t}, a step of beta = {1 - alpha:.3g}: "
+            "is the score that of alpha_bars, are the steps between times small enough?"
+        )
 
 
 def _at_level(score: Callable[[Points, Level], Points], sigma: float, x: Points) -> Points:

@@ -229,11 +229,13 @@ def test_a_parameter_inside_a_score_does_not_leak_a_graph():
 
 
 SIGNATURES = """
+    import tempfile
+
     from jaxtyping import install_import_hook
 
     with install_import_hook("sbm_lite", "beartype.beartype"):
-        from sbm_lite import calculus, data, densities, diagnostics, losses, networks, noise
-        from sbm_lite import runtime, samplers, training, variance
+        from sbm_lite import calculus, data, densities, diagnostics, distributed, losses
+        from sbm_lite import networks, noise, runtime, samplers, training, variance
     import torch
 
     rng, options = runtime.generator(0, runtime.device("cpu")), dict(step_size=0.1, n_steps=4)
@@ -305,6 +307,16 @@ SIGNATURES = """
         networks.DdpmScore(told, bars)(some, t)
     images = networks.UNet((1, 4, 4), 8, generator=rng)
     networks.DdpmScore(images, bars)(torch.zeros(3, 16), 2)
+    with distributed.joined("cpu"):  # one process; test_distributed.py has two
+        distributed.size(), distributed.rank(), distributed.rows(3), distributed.shared(net)(some)
+        distributed.mean(some[:, 0]), distributed.average(some)
+        distributed.told_by_first(lambda: b"a"), distributed.after_first(lambda: some)
+        distributed.chains(lambda n, rng: torch.randn(n, 2, generator=rng), 3, rng)
+    training.same_shapes("file", "net", net.state_dict(), net.state_dict())
+    with tempfile.TemporaryDirectory() as folder:
+        batches = training.draws(densities.two_modes(), 8, generator=rng)
+        training.fit(net, losses.ism, batches, n_steps=2, checkpoint=f"{folder}/run")
+        training.read(f"{folder}/run")
     data.digits(), data.digit_labels()
     diagnostics.grid(1.0, 3), diagnostics.grid(1.0, 3, dim=3)
     diagnostics.standard_error(some[:, 0])

@@ -285,11 +285,12 @@ def test_an_interrupted_save_leaves_the_old_checkpoint_whole(file, monkeypatch):
     run.go(file, n_steps=40)
     before = file.read_bytes()
 
-    def interrupted(tensors, path):
-        path.write_bytes(b"half a che")
+    def interrupted(path, content):
+        with path.open("wb") as part:
+            part.write(content[: len(content) // 2])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sbm_lite.training.save_file", interrupted)
+    monkeypatch.setattr("pathlib.Path.write_bytes", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run.go(file)
     assert file.read_bytes() == before
@@ -354,14 +355,32 @@ def test_a_checkpoint_without_an_average_cannot_give_one_back(file):
         Run().go(file)
 
 
-def test_a_file_that_is_no_checkpoint_is_refused_by_name(file):
-    words = "run.safetensors must be a checkpoint written by fit"
-    file.write_text("dear diary")
-    with pytest.raises(ValueError, match=words):
-        Run().go(file)
+def test_weights_are_no_checkpoint(file):
     save_file(Run().net.state_dict(), file)
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match="run.safetensors must be a checkpoint written by fit"):
         Run().go(file)
+
+
+def test_a_run_taken_up_before_its_first_step_is_the_unbroken_run(file):
+    unbroken, run = Run(), Run()
+    with pytest.raises(KeyboardInterrupt):
+        run.go(file, stop=0)
+    assert load_file(file)["curve"].shape == (0,)
+    again = Run(seed=5)
+    assert torch.equal(again.go(file), unbroken.go()) and again.same_as(unbroken)
+
+
+def test_weights_that_are_frozen_or_shared_are_saved_and_taken_up(file):
+    def twice():
+        net = nn.Sequential(affine(), nn.Tanh(), affine(1))
+        net[2].weight = net[0].weight
+        net[0].bias.requires_grad_(False)
+        return net
+
+    cut, resumed = twice(), twice()
+    fit(cut, losses.ism, fixed(), n_steps=7, checkpoint=file)
+    fit(resumed, losses.ism, fixed(), n_steps=7, checkpoint=file)
+    assert all(map(torch.equal, cut.state_dict().values(), resumed.state_dict().values()))
 
 
 # Runs that diverge

@@ -7,7 +7,8 @@
 
 Every result is a NamedTuple of arrays on the CPU; those that trained a network hold it as `net`.
 `python -m sbm_lite run NAME` writes figure, numbers and weights. `pretrained(NAME)` gives the
-network that ships with the package, trained by the function of that name with seed 0.
+network that ships with the package, trained by the function of that name with seed 0. Those of
+`OVER_PROCESSES` may be started by `torchrun`, and are the larger ones.
 """
 
 from sbm_lite.experiments.base import pretrained
@@ -59,4 +60,6 @@ EVERY = {
     )
 }
 
-__all__ = [*EVERY, "EVERY", "pretrained"]
+OVER_PROCESSES = [ncsn_digits, ddpm_digits, ncsn_mnist, ddpm_mnist, ncsn_cifar10, ddpm_cifar10]
+
+__all__ = [*EVERY, "EVERY", "OVER_PROCESSES", "pretrained"]

@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -19,7 +18,7 @@ from sbm_lite.networks import (
     UNet,
 )
 from sbm_lite.runtime import generator
-from sbm_lite.training import fit
+from sbm_lite.training import fit, read, same_shapes
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 ALPHA_BARS = noise.alpha_bars(noise.linear_betas())  # DDPM's own schedule, T = 1,000
@@ -51,9 +50,13 @@ def pretrained(name: str) -> nn.Module:
 
 
 def load(net: nn.Module, file: str | os.PathLike) -> nn.Module:
-    """Put the weights of a file written by `save` into `net`; return it, frozen."""
-    with safe_open(file, framework="pt") as weights:
-        net.load_state_dict({key: weights.get_tensor(key) for key in weights.keys()})
+    """Put the weights of a file written by `save` into `net`; return it, frozen.
+
+    Raises ValueError when the file is damaged or holds the weights of another network.
+    """
+    weights = read(file)
+    same_shapes(file, "net", weights, net.state_dict())
+    net.load_state_dict(weights)
     return net.eval().requires_grad_(False)
 
 
@@ -63,11 +66,14 @@ def save(net: nn.Module, file: str | os.PathLike, recipe: str) -> None:
     save_file(weights, file, {"recipe": recipe, "torch": torch.__version__.split("+")[0]})
 
 
-def train(net: nn.Module, loss, batches, *, n_steps: int, lr: float):
+def train(net: nn.Module, loss, batches, *, n_steps: int, lr: float, **checkpoint):
     """Fit `net` on a falling learning rate; return the average of its weights, and the curve.
 
-    The average is exponential with decay 0.999, as samplers like it; it is frozen.
+    The average is exponential with decay 0.999, as samplers like it; it is frozen. `checkpoint` and
+    `generator` are those of `fit`.
     """
     average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(0.999))
-    curve = fit(net, loss, batches, n_steps=n_steps, lr=lr, cosine=True, average=average)
+    curve = fit(
+        net, loss, batches, n_steps=n_steps, lr=lr, cosine=True, average=average, **checkpoint
+    )
     return average.module.eval().requires_grad_(False), curve

@@ -1,5 +1,11 @@
-"""Experiments on images: minutes on a CPU for the digits, a GPU for MNIST and CIFAR-10."""
+"""Experiments on images: minutes on a CPU for the digits, a GPU for MNIST and CIFAR-10.
 
+With `checkpoint`, a file, a run that was cut short goes on from there. NCSN and DDPM also train
+over the processes of `torchrun`.
+"""
+
+import os
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -7,11 +13,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sbm_lite import data, diagnostics, noise, runtime, samplers
+from sbm_lite import data, diagnostics, distributed, noise, runtime, samplers
 from sbm_lite.experiments import base, toys
 from sbm_lite.training import minibatches
 
 Points = Float[Tensor, "n d"]
+Pixels = Callable[[], Points]
+File = str | os.PathLike | None
 
 
 class Images(NamedTuple):
@@ -52,46 +60,60 @@ class Images(NamedTuple):
         return pictures.images(self)
 
 
-def ncsn_digits(*, device: str = "auto", seed: int = 0, n_steps: int = 5_000) -> Images:
+def ncsn_digits(
+    *, device: str = "auto", seed: int = 0, n_steps: int = 5_000, checkpoint: File = None
+) -> Images:
     """NCSN with the small U-Net on half of the 8 × 8 digits: σ from 10 to 0.01.
 
     Reference: Song and Ermon (2019), NeurIPS, section 5.
     """
-    return ncsn_images("digits", data.digits(), device, seed, n_steps)
+    return ncsn_images("digits", data.digits, device, seed, n_steps, checkpoint)
 
 
-def ncsn_mnist(*, device: str = "auto", seed: int = 0, n_steps: int = 20_000) -> Images:
+def ncsn_mnist(
+    *, device: str = "auto", seed: int = 0, n_steps: int = 20_000, checkpoint: File = None
+) -> Images:
     """As `ncsn_digits`, on MNIST (28 × 28): for a GPU."""
-    return ncsn_images("mnist", data.mnist(), device, seed, n_steps)
+    return ncsn_images("mnist", data.mnist, device, seed, n_steps, checkpoint)
 
 
-def ncsn_cifar10(*, device: str = "auto", seed: int = 0, n_steps: int = 50_000) -> Images:
+def ncsn_cifar10(
+    *, device: str = "auto", seed: int = 0, n_steps: int = 50_000, checkpoint: File = None
+) -> Images:
     """As `ncsn_digits`, on CIFAR-10 (32 × 32, colour): for a GPU."""
-    return ncsn_images("cifar10", data.cifar10(), device, seed, n_steps)
+    return ncsn_images("cifar10", data.cifar10, device, seed, n_steps, checkpoint)
 
 
-def ddpm_digits(*, device: str = "auto", seed: int = 0, n_steps: int = 5_000) -> Images:
+def ddpm_digits(
+    *, device: str = "auto", seed: int = 0, n_steps: int = 5_000, checkpoint: File = None
+) -> Images:
     """DDPM with the small U-Net on half of the 8 × 8 digits, T = 1,000.
 
     Reference: Ho, Jain and Abbeel (2020), NeurIPS, section 4.
     """
-    return ddpm_images("digits", data.digits(), device, seed, n_steps)
+    return ddpm_images("digits", data.digits, device, seed, n_steps, checkpoint)
 
 
-def ddpm_mnist(*, device: str = "auto", seed: int = 0, n_steps: int = 20_000) -> Images:
+def ddpm_mnist(
+    *, device: str = "auto", seed: int = 0, n_steps: int = 20_000, checkpoint: File = None
+) -> Images:
     """As `ddpm_digits`, on MNIST (28 × 28): for a GPU."""
-    return ddpm_images("mnist", data.mnist(), device, seed, n_steps)
+    return ddpm_images("mnist", data.mnist, device, seed, n_steps, checkpoint)
 
 
-def ddpm_cifar10(*, device: str = "auto", seed: int = 0, n_steps: int = 50_000) -> Images:
+def ddpm_cifar10(
+    *, device: str = "auto", seed: int = 0, n_steps: int = 50_000, checkpoint: File = None
+) -> Images:
     """As `ddpm_digits`, on CIFAR-10 (32 × 32, colour): for a GPU."""
-    return ddpm_images("cifar10", data.cifar10(), device, seed, n_steps)
+    return ddpm_images("cifar10", data.cifar10, device, seed, n_steps, checkpoint)
 
 
-def manifold_cifar10(*, device: str = "auto", seed: int = 0, n_steps: int = 50_000):
+def manifold_cifar10(
+    *, device: str = "auto", seed: int = 0, n_steps: int = 50_000, checkpoint: File = None
+):
     """Toy figure 1 on CIFAR-10, as published but for a U-Net in place of the ResNet: for a GPU."""
     pixels = data.cifar10().to(runtime.device(device))
-    return toys.manifold_of(pixels, _told_nothing, seed, n_steps)
+    return toys.manifold_of(pixels, _told_nothing, seed, n_steps, checkpoint)
 
 
 def halves(pixels: Float[Tensor, "n d"], seed: int = 0) -> tuple[Points, Points]:
@@ -101,10 +123,14 @@ def halves(pixels: Float[Tensor, "n d"], seed: int = 0) -> tuple[Points, Points]
     return first, second
 
 
-def ncsn_images(images: str, pixels: Points, device: str, seed: int, n_steps: int) -> Images:
+def ncsn_images(
+    images: str, pixels: Pixels, device: str, seed: int, n_steps: int, checkpoint: File = None
+) -> Images:
     """Train an NCSN on half of `pixels` and draw as many as there are held out, at most 1,000."""
     loss = partial(toys.ncsn_loss, 0.01, 10.0)
-    return _on_half(images, pixels, device, seed, n_steps, base.NoiseConditional, loss, ncsn_draw)
+    return _on_half(
+        images, pixels, device, seed, n_steps, checkpoint, base.NoiseConditional, loss, ncsn_draw
+    )
 
 
 def ncsn_draw(net: nn.Module, n: int, dim: int, rng: torch.Generator) -> Points:
@@ -116,10 +142,14 @@ def ncsn_draw(net: nn.Module, n: int, dim: int, rng: torch.Generator) -> Points:
     return noise.denoised_from_score(x, net(x, 0.05), 0.05)
 
 
-def ddpm_images(images: str, pixels: Points, device: str, seed: int, n_steps: int) -> Images:
+def ddpm_images(
+    images: str, pixels: Pixels, device: str, seed: int, n_steps: int, checkpoint: File = None
+) -> Images:
     """Train a DDPM on half of `pixels` and draw as many as there are held out, at most 1,000."""
     score = partial(base.DdpmScore, alpha_bars=base.ALPHA_BARS)
-    return _on_half(images, pixels, device, seed, n_steps, score, toys.ddpm_loss, ddpm_draw)
+    return _on_half(
+        images, pixels, device, seed, n_steps, checkpoint, score, toys.ddpm_loss, ddpm_draw
+    )
 
 
 def ddpm_draw(
@@ -132,15 +162,19 @@ def ddpm_draw(
 
 
 def _on_half(
-    images: str, pixels: Points, device: str, seed: int, n_steps: int, score, loss, draw
-) -> Images:
-    """Train `score` of the U-Net by `loss(rng)` on half of `pixels`; sample it by `draw`."""
+    images: str, pixels: Pixels, device: str, seed: int, n_steps: int, checkpoint: File,
+    score, loss, draw,
+) -> Images:  # fmt: skip
+    """Train `score` of the U-Net by `loss(rng)` on half of the pixels; sample it by `draw`."""
     rng = runtime.generator(seed, runtime.device(device))
-    train, held_out = halves(pixels, seed)
+    train, held_out = halves(distributed.after_first(pixels), seed)
     net = score(base.unet(images, rng)).to(rng.device)
     batches = minibatches(train.to(rng.device), 64, generator=rng)
-    net, curve = base.train(net, loss(rng), batches, n_steps=n_steps, lr=2e-3)
-    samples = draw(net, min(1_000, len(held_out)), train.shape[1], rng)
+    net, curve = base.train(
+        net, loss(rng), batches, n_steps=n_steps, lr=2e-3, checkpoint=checkpoint, generator=rng
+    )
+    draw_some = lambda n, rng: draw(net, n, train.shape[1], rng)  # noqa: E731
+    samples = distributed.chains(draw_some, min(1_000, len(held_out)), rng)
     shape = data.SHAPES[images]
     return Images(net.cpu(), curve, samples.cpu(), train, held_out, shape)
 

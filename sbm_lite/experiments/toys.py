@@ -66,8 +66,11 @@ def manifold(*, device: str = "auto", seed: int = 0, n_steps: int = 5_000) -> Ma
     return manifold_of(pixels, base.ScoreMLP, seed, n_steps)
 
 
-def manifold_of(pixels: Points, network, seed: int, n_steps: int) -> Manifold:
-    """The two loss curves of `network(d, generator=)` on `pixels`, with one seed for both."""
+def manifold_of(pixels: Points, network, seed: int, n_steps: int, checkpoint=None) -> Manifold:
+    """The two loss curves of `network(d, generator=)` on `pixels`, with one seed for both.
+
+    The checkpoint of the second has the name of the first, with ".noised" at its end.
+    """
     curves = []
     for std in (0.0, 0.01):
         rng = runtime.generator(seed, pixels.device)
@@ -77,7 +80,10 @@ def manifold_of(pixels: Points, network, seed: int, n_steps: int) -> Manifold:
             x = x + std * torch.randn(x.shape, generator=rng, device=x.device)
             return losses.ssm_vr(score, x, losses.slices(x, generator=rng))
 
-        curves.append(fit(net, loss, minibatches(pixels, 128, generator=rng), n_steps=n_steps))
+        file = checkpoint and f"{checkpoint}{'.noised' if std else ''}"
+        batches = minibatches(pixels, 128, generator=rng)
+        settings = {"n_steps": n_steps, "checkpoint": file, "generator": rng}
+        curves.append(fit(net, loss, batches, **settings))
     return Manifold(*curves, 0.01)
 
 
