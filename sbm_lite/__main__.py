@@ -95,7 +95,7 @@ def _writable(folder: Path) -> Path:
             probe.write_bytes(bytes(2**20))
         finally:
             probe.unlink(missing_ok=True)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise OSError(f"--out must be a folder one can write to, got {folder} ({error})") from error
     return folder
 

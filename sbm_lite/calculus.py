@@ -4,6 +4,7 @@ Every function takes the field as a callable on the whole batch, (n, d) → (n,)
 each point depends on itself alone, and leaves the caller's tensor untouched.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -22,11 +23,22 @@ ROWS_AT_ONCE = 1024  # of a batch of backward passes on a CPU: more of them leav
 def score_of(log_prob: Scalar) -> Field:
     """The score s(x) = ∇ₓ log p(x) of a log density, by automatic differentiation.
 
-    `log_prob` maps (n, d) to (n,) and need not be normalised: log Z is a constant in x.
+    `log_prob` maps (n, d) to (n,) and need not be normalised: log Z is a constant in x. The score
+    raises ValueError where it is not finite, as it is where x or its density overflows.
 
     Book: eq-score. Reference: Hyvärinen (2005), JMLR 6.
     """
-    return lambda x: grad(lambda y: log_prob(y).sum())(validation.points(x))
+    validation.function(log_prob, "log_prob")
+    total = lambda x: validation.per_point(log_prob(x), x, "log_prob(x)").sum()  # noqa: E731
+    return lambda x: _score_found(grad(total)(validation.rows(x)), x)
+
+
+def _score_found(s: Tensor, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    """Return `s`, computed as the score at x, if it is finite, and thereby x was."""
+    if not math.isfinite(s.detach().norm().item()) and not bool(s.detach().isfinite().all()):
+        validation.finite(x, "x")
+        raise ValueError("x must lie where the score is finite, got points too far out for it")
+    return s
 
 
 def value_and_pull_back(
@@ -37,9 +49,9 @@ def value_and_pull_back(
     This is `torch.func.vjp`, except for a network in training: autograd's own tape is set up
     sooner, which tells in small networks (see benchmarks/losses.py).
     """
-    leaf = _leaf(f, x)
+    leaf = _leaf(validation.function(f, "f"), validation.rows(x))
     if leaf is None:
-        value, pull_back = vjp(f, x)
+        value, pull_back = vjp(lambda y: validation.tensor(f(y), "f(x)"), x)
         return value, lambda v: pull_back(v)[0]
     value = f(leaf)
     options = dict(create_graph=True, materialize_grads=True)
@@ -93,8 +105,8 @@ def line_integral(f: Field, path: Float[Tensor, "t d"]) -> Float[Tensor, ""]:
 
     Book: eq-line-integral.
     """
-    validation.points(path, "path")
-    value = f(path)
+    value = validation.function(f, "f")(validation.points(path, "path"))
+    validation.same_shape(value, path, "f(path) and path")
     return ((value[1:] + value[:-1]) / 2 * path.diff(dim=0)).sum()
 
 

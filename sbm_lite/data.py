@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
@@ -54,6 +55,11 @@ def _from_openml(name: str, number: int, folder: str | os.PathLike | None) -> Te
     """The pixels of OpenML's data set `number`, in [0, 1]."""
     from sklearn.datasets import fetch_openml
 
+    try:
+        if folder is not None:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+    except (OSError, TypeError, ValueError) as error:
+        raise ValueError(f"folder must be one to write to, got {folder!r}: {error}") from error
     try:
         with warnings.catch_warnings(action="ignore"):  # of each retry; the error says enough
             bundle = fetch_openml(

@@ -14,8 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sbm_lite import validation
-from sbm_lite.calculus import score_of
-from sbm_lite.runtime import generator as fresh_generator
+from sbm_lite.calculus import _score_found, score_of
+from sbm_lite.runtime import stream
 
 Points = Float[Tensor, "n d"]
 PerPoint = Float[Tensor, " n"]
@@ -42,7 +42,7 @@ class Density(ABC):
 
     def score(self, x: Points) -> Points:
         """s(x) = ∇ₓ log p(x). Book: eq-score."""
-        return score_of(self.log_prob)(validation.points(x, dim=self.dim))
+        return score_of(self.log_prob)(validation.rows(x, dim=self.dim))
 
 
 class GaussianMixture(Density):
@@ -57,8 +57,12 @@ class GaussianMixture(Density):
 
     def __init__(self, weights, means, covariances):
         self.weights, self.means, self.covariances = (
-            torch.as_tensor(p, dtype=torch.float64, device="cpu")
-            for p in (weights, means, covariances)
+            validation.numbers(values, name)
+            for name, values in (
+                ("weights", weights),
+                ("means", means),
+                ("covariances", covariances),
+            )
         )
         _check_mixture(self.weights, self.means, self.covariances)
         self.dim = self.means.shape[1]
@@ -78,16 +82,20 @@ class GaussianMixture(Density):
     @classmethod
     def isotropic(cls, weights, means, stds) -> "GaussianMixture":
         """A mixture of round components, Σₖ = stdₖ² I; `stds` is one number or (K,)."""
-        means = torch.as_tensor(means, dtype=torch.float64, device="cpu")
-        stds = torch.as_tensor(stds, dtype=torch.float64, device="cpu")
+        means = validation.numbers(means, "means")
+        stds = validation.numbers(stds, "stds")
         k, d = validation.points(means, "means").shape
         if stds.shape not in ((), (k,)) or not bool((stds > 0).all()):
             raise ValueError(f"stds must be one number > 0 or {k} of them, got {stds.tolist()}")
+        (
+            validation.scale(float(stds.min()), "stds"),
+            validation.scale(float(stds.max()), "stds"),
+        )
         return cls(weights, means, stds.expand(k)[:, None, None] ** 2 * torch.eye(d).double())
 
     def smoothed(self, sigma: float) -> "GaussianMixture":
         """The law of x + σε, ε ~ N(0, I): each covariance grows by σ²I, exactly."""
-        noise = validation.positive(sigma, "sigma") ** 2 * torch.eye(self.dim).double()
+        noise = validation.scale(sigma, "sigma") ** 2 * torch.eye(self.dim).double()
         return GaussianMixture(self.weights, self.means, self.covariances + noise)
 
     def diffused(self, alpha_bar: float) -> "GaussianMixture":
@@ -95,7 +103,7 @@ class GaussianMixture(Density):
 
         Book: eq-ddpm-forward.
         """
-        at = validation.positive(alpha_bar, "alpha_bar")
+        at = validation.scale(alpha_bar, "alpha_bar")
         if at >= 1:
             raise ValueError(f"alpha_bar must be below 1, got {alpha_bar}")
         covariances = at * self.covariances + (1 - at) * torch.eye(self.dim).double()
@@ -107,9 +115,9 @@ class GaussianMixture(Density):
         Component k keeps the precision Σₖ⁻¹ + I/σ² and the mean that balances μₖ against x̃; its
         weight is its responsibility for x̃ in the smoothed mixture. Book: eq-posterior.
         """
-        at = torch.as_tensor(x_noisy, dtype=torch.float64, device="cpu").reshape(1, -1)
+        at = validation.numbers(x_noisy, "x_noisy").reshape(1, -1)
         validation.points(at, "x_noisy", dim=self.dim)
-        variance = validation.positive(sigma, "sigma") ** 2
+        variance = validation.scale(sigma, "sigma") ** 2
         weights = self.smoothed(sigma)._log_joint_and_pull(at)[0][:, 0].softmax(0)
         kept = weights > 1e-12 * weights.max()
         precisions = self._precisions[kept]
@@ -121,7 +129,7 @@ class GaussianMixture(Density):
 
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Points:
         validation.count(n, "n")
-        generator = generator or fresh_generator()
+        generator = stream(generator)
         z = torch.randn(n, self.dim, generator=generator, device=generator.device)
         k = torch.multinomial(self.weights.to(z), n, replacement=True, generator=generator)
         means, factors = self.means.to(z), self._factors.to(z)
@@ -136,11 +144,11 @@ class GaussianMixture(Density):
         return self._log_joint_and_pull(validation.points(x, dim=self.dim))[0].logsumexp(0)
 
     def score(self, x: Points) -> Points:
-        validation.points(x, dim=self.dim)
+        validation.rows(x, dim=self.dim)
         exact = self._reach * torch.finfo(x.dtype).eps < 1e-3
         if self._alike and self._fixed and exact:
-            return _in_parts(self._score_of_alike, x, len(self.weights))
-        return _in_parts(self._score_by_components, x, self.means.numel())
+            return _score_found(_in_parts(self._score_of_alike, x, len(self.weights)), x)
+        return _score_found(_in_parts(self._score_by_components, x, self.means.numel()), x)
 
     def _score_by_components(self, x: Points) -> Points:
         """The score of any mixture, as its formula has it."""
@@ -198,13 +206,13 @@ class Banana(Density):
     dim = 2
 
     def __init__(self, width: float = 2.0, bend: float = 0.5, thickness: float = 0.7):
-        self.width = validation.positive(width, "width")
-        self.bend = float(bend)
-        self.thickness = validation.positive(thickness, "thickness")
+        self.width = validation.scale(width, "width")
+        self.bend = validation.real(bend, "bend")
+        self.thickness = validation.scale(thickness, "thickness")
 
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Points:
         validation.count(n, "n")
-        generator = generator or fresh_generator()
+        generator = stream(generator)
         z1, z2 = torch.randn(2, n, generator=generator, device=generator.device)
         x1 = self.width * z1
         return torch.stack([x1, self._spine(x1) + self.thickness * z2], dim=1)
@@ -233,12 +241,12 @@ def scaled_modes() -> GaussianMixture:
 def gaussian(std: float = 1.0, dim: int = 2) -> GaussianMixture:
     """N(0, std² I) on ℝ^dim."""
     validation.count(dim, "dim")
-    return GaussianMixture.isotropic([1.0], torch.zeros(1, dim), validation.positive(std, "std"))
+    return GaussianMixture.isotropic([1.0], torch.zeros(1, dim), validation.scale(std, "std"))
 
 
 def ring(radius: float = 5.0, std: float = 0.6, n_components: int = 48) -> GaussianMixture:
     """A circle blurred by N(0, std² I): equal components, evenly spaced on the circle."""
-    validation.positive(radius, "radius")
+    validation.scale(radius, "radius"), validation.scale(std, "std")
     k = torch.arange(validation.count(n_components, "n_components"), dtype=torch.float64)
     angle = 2 * torch.pi * k / n_components
     return kernel_density(radius * torch.stack([angle.cos(), angle.sin()], 1), std)
@@ -246,7 +254,7 @@ def ring(radius: float = 5.0, std: float = 0.6, n_components: int = 48) -> Gauss
 
 def swiss_roll(turns: float = 1.5, std: float = 0.35, n_components: int = 80) -> GaussianMixture:
     """A spiral from radius 1 to radius 6, blurred by N(0, std² I), uniform along its length."""
-    validation.positive(turns, "turns")
+    validation.scale(turns, "turns"), validation.scale(std, "std")
     validation.count(n_components, "n_components")
     u = torch.linspace(0, 1, 4001, dtype=torch.float64)
     angle, radius = 2 * torch.pi * turns * u, 1 + 5 * u
@@ -263,7 +271,7 @@ def kernel_density(x: Points, sigma: float) -> GaussianMixture:
     """
     n = len(validation.points(x))
     weights = torch.full((n,), 1 / n, dtype=torch.float64)
-    return GaussianMixture.isotropic(weights, x, validation.positive(sigma, "sigma"))
+    return GaussianMixture.isotropic(weights, x, validation.scale(sigma, "sigma"))
 
 
 def _in_parts(score: Callable[[Points], Points], x: Points, numbers: int) -> Points:
@@ -285,8 +293,12 @@ def _check_mixture(weights: Tensor, means: Tensor, covariances: Tensor) -> None:
             f"covariances must have shape ({k}, {d}, {d}), got {tuple(covariances.shape)}"
         )
     validation.weights(weights)
-    validation.finite(covariances, "covariances")
+    if not bool(covariances.isfinite().all()):
+        raise ValueError("covariances must be finite, got NaN or infinite entries")
     if not torch.allclose(covariances, covariances.mT):
         raise ValueError("covariances must be symmetric")
-    if not bool((torch.linalg.eigvalsh(covariances) > 0).all()):
+    variances = torch.linalg.eigvalsh(covariances)
+    if not bool((variances > 0).all()):
         raise ValueError("covariances must be positive definite")
+    for extreme in (variances.min(), variances.max()):
+        validation.scale(float(extreme) ** 0.5, "the square root of covariances")

@@ -15,16 +15,18 @@ def grid(limit: float, n: int, dim: int = 2) -> Float[Tensor, "m dim"]:
     """The nᵈ nodes of a square grid on [−limit, limit]ᵈ; the first coordinate varies fastest."""
     if validation.count(n, "n") < 2:
         raise ValueError("n must be at least 2, got 1")
-    axis = torch.linspace(-validation.positive(limit, "limit"), limit, n)
-    axes = torch.meshgrid(*[axis] * validation.count(dim, "dim"), indexing="ij")
+    validation.count(n ** validation.count(dim, "dim"), "n**dim")
+    limit = validation.scale(limit, "limit")
+    axes = torch.meshgrid(*[torch.linspace(-limit, limit, n)] * dim, indexing="ij")
     return torch.stack([a.flatten() for a in reversed(axes)], dim=1)
 
 
 def standard_error(values: Float[Tensor, " n"]) -> Float[Tensor, ""]:
     """The standard error of the mean of n independent numbers, std/√n. Needs n ≥ 2."""
+    validation.floats(values, "values", "(n,)")
     if values.ndim != 1 or len(values) < 2:
         raise ValueError(f"values must have shape (n,) with n >= 2, got {tuple(values.shape)}")
-    return values.std() / len(values) ** 0.5
+    return validation.finite(values, "values").std() / len(values) ** 0.5
 
 
 def nearest(x: Points, centres: Float[Tensor, "k d"]) -> Int[Tensor, " n"]:
@@ -72,13 +74,14 @@ def autocorrelation(path: Float[Tensor, "t n"]) -> Float[Tensor, " t"]:
     `path` holds one number per step and chain (one coordinate of a path, say); all chains are
     pooled. The lag-k estimate divides by t, which keeps the noise at large lags down.
     """
-    if path.ndim != 2 or len(path) < 2:
+    validation.floats(path, "path", "(t, n)")
+    if path.ndim != 2 or len(path) < 2 or path.shape[1] < 1:
         raise ValueError(f"path must have shape (t, n) with t >= 2, got {tuple(path.shape)}")
     centred = validation.finite(path, "path") - path.mean()
-    if not bool(centred.any()):
-        raise ValueError("path must vary: a constant has no correlation")
     spectrum = torch.fft.rfft(centred, n=2 * len(path), dim=0).abs() ** 2
     covariance = torch.fft.irfft(spectrum, dim=0)[: len(path)].mean(1)
+    if not bool(covariance[0] > 0):
+        raise ValueError("path must vary: a constant has no correlation")
     return covariance / covariance[0]
 
 
@@ -91,7 +94,7 @@ def effective_sample_size(path: Float[Tensor, "t n"]) -> float:
     Book: eq-tau. Reference: Geyer (1992), Statistical Science 7; Vehtari et al. (2021), Bayesian
     Analysis 16.
     """
-    rho = autocorrelation(path)
+    rho = autocorrelation(path).detach()
     pairs = rho[: len(rho) // 2 * 2].reshape(-1, 2).sum(1)
     negative = (pairs < 0).nonzero()
     stop = int(negative[0]) if len(negative) else len(pairs)

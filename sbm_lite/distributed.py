@@ -20,7 +20,7 @@ from torch import distributed as dist
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from sbm_lite import runtime
+from sbm_lite import runtime, validation
 
 Points = Float[Tensor, "n d"]
 
@@ -65,7 +65,7 @@ def joined(device: str = "auto") -> Iterator[torch.device]:
 
 def rows(n: int) -> slice:
     """Which of n rows are this process's. Raises ValueError when there are fewer than processes."""
-    if n < size():
+    if validation.count(n, "n") < size():
         raise ValueError(f"{n} rows cannot be dealt out to {size()} processes; start fewer")
     return slice(n * rank() // size(), n * (rank() + 1) // size())
 
@@ -132,6 +132,8 @@ def chains(
     Each draws from a stream of its own, seeded from `generator`, so several processes draw other
     points of the same law than one.
     """
+    validation.count(n, "n")
+    generator = runtime.stream(generator)
     if size() == 1:
         return draw(n, generator)
     device = generator.device

@@ -22,8 +22,8 @@ from torch import Tensor
 
 from sbm_lite import validation
 from sbm_lite.calculus import Field, value_and_divergence, value_and_quadratic_form
-from sbm_lite.noise import Schedule, Step, alpha_bar_at
-from sbm_lite.runtime import generator as fresh_generator
+from sbm_lite.noise import Schedule, Step, _beside, _values, alpha_bar_at
+from sbm_lite.runtime import stream
 
 Points = Float[Tensor, "n d"]
 PerPoint = Float[Tensor, " n"]
@@ -88,9 +88,9 @@ def ssm_fd(score: Field, x: Points, v: Points, step: float) -> PerPoint:
 
     Book: eq-ssm-fd. Reference: Pang et al. (2020), NeurIPS.
     """
-    h = validation.positive(step, "step")
+    h = validation.scale(step, "step")
     _beside(v, x, "v")
-    forward, backward = score(x + h * v), score(x - h * v)
+    forward, backward = _values(score(x + h * v), x), _values(score(x - h * v), x)
     curvature = (v * (forward - backward)).sum(1) / (2 * h)
     return curvature + _half_square(_values(score(x), x))
 
@@ -150,7 +150,7 @@ def slices(x: Points, *, generator: torch.Generator | None = None) -> Points:
 def gaussian_slices(x: Points, *, generator: torch.Generator | None = None) -> Points:
     """One standard normal v per point, N(0, I). Book: eq-hutchinson, eq-slice-laws."""
     validation.points(x)
-    generator = generator or fresh_generator(None, x.device)
+    generator = stream(generator, x.device)
     return torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
 
 
@@ -166,17 +166,6 @@ def sphere_slices(x: Points, *, generator: torch.Generator | None = None) -> Poi
 def _half_square(a: Points) -> PerPoint:
     """½‖a‖² of each row."""
     return (a * a).sum(1) / 2
-
-
-def _values(s: Tensor, x: Points) -> Points:
-    """`s` if a score field returned one vector per point."""
-    validation.same_shape(s, x, "score(x) and x")
-    return s
-
-
-def _beside(a: Points, x: Points, name: str) -> None:
-    """Raise unless x are points and `a` has one finite vector for each."""
-    validation.same_shape(validation.points(a, name), validation.points(x), f"{name} and x")
 
 
 def _levels(sigma: Level, epsilon: Points, x: Points) -> Float[Tensor, "..."]:

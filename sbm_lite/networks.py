@@ -7,6 +7,7 @@ step of DDPM. `TimeMLP` and `UNet` are the bodies that two wrappers, `NoiseCondi
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -16,7 +17,7 @@ from torch.nn.utils import skip_init
 
 from sbm_lite import noise, validation
 from sbm_lite.calculus import value_and_divergence, value_and_pull_back
-from sbm_lite.runtime import generator as fresh_generator
+from sbm_lite.runtime import stream
 
 Points = Float[Tensor, "n d"]
 PerPoint = Float[Tensor, " n"]
@@ -37,7 +38,7 @@ def mlp(
     Softplus, because score matching differentiates twice. Weights are drawn as PyTorch does,
     uniform within ±1/√(inputs), but from `generator`.
     """
-    generator = generator or fresh_generator()
+    generator = stream(generator)
     sizes = [validation.count(n_in, "n_in")]
     sizes += [validation.count(width, "width")] * validation.count(depth, "depth")
     layers: list[nn.Module] = []
@@ -60,7 +61,12 @@ class _MLP(nn.Module):
         generator: torch.Generator | None = None,
     ):
         super().__init__()
+        self.dim = validation.count(dim, "dim")
         self.body = mlp(dim + self.told, dim, width=width, depth=depth, generator=generator)
+
+    def _seen(self, x: Points) -> Points:
+        """x, if it fits the network."""
+        return _fitting(validation.rows(x, dim=self.dim), self.body[0].weight)
 
 
 class ScoreMLP(_MLP):
@@ -70,7 +76,7 @@ class ScoreMLP(_MLP):
     """
 
     def forward(self, x: Points) -> Points:
-        return self.body(x)
+        return self.body(self._seen(x))
 
     def value_and_divergence(self, x: Points) -> tuple[Points, PerPoint]:
         """s(x) and tr ∇s(x); with two hidden layers one matrix product, however large d is.
@@ -83,7 +89,7 @@ class ScoreMLP(_MLP):
         if type(self) is not ScoreMLP or [type(layer) for layer in self.body] != two_hidden:
             return value_and_divergence(self.forward, x)
         first, _, second, _, last = self.body
-        a1 = first(x)
+        a1 = first(self._seen(x))
         a2 = second(F.softplus(a1))
         around = second.weight.T * (first.weight @ last.weight)
         trace = (a2.sigmoid() * (a1.sigmoid() @ around)).sum(1)
@@ -102,7 +108,7 @@ class NoiseConditionalMLP(_MLP):
     told = 1
 
     def forward(self, x: Points, sigma: Level) -> Points:
-        sigma = validation.levels(sigma, x).expand(len(x), 1)
+        sigma = validation.levels(sigma, self._seen(x)).expand(len(x), 1)
         seen = torch.cat([x / (1 + sigma**2).sqrt(), sigma.log()], dim=1)
         return self.body(seen) / sigma
 
@@ -115,7 +121,7 @@ class EnergyScore(nn.Module):
 
     def __init__(self, energy: nn.Module):
         super().__init__()
-        self.energy = energy
+        self.energy = validation.function(energy, "energy")
 
     def forward(self, x: Points) -> Points:
         energies, pull_back = value_and_pull_back(self.energy, x)
@@ -132,10 +138,11 @@ class EpsilonScore(nn.Module):
 
     def __init__(self, epsilon: nn.Module):
         super().__init__()
-        self.epsilon = epsilon
+        self.epsilon = validation.function(epsilon, "epsilon")
 
     def forward(self, x: Points, sigma: Level) -> Points:
-        return -self.epsilon(x, sigma) / validation.levels(sigma, x)
+        column = validation.levels(sigma, validation.rows(x))
+        return -_vectors(self.epsilon(x, sigma), x, "epsilon") / column
 
 
 class DenoiserScore(nn.Module):
@@ -143,10 +150,11 @@ class DenoiserScore(nn.Module):
 
     def __init__(self, denoiser: nn.Module):
         super().__init__()
-        self.denoiser = denoiser
+        self.denoiser = validation.function(denoiser, "denoiser")
 
     def forward(self, x: Points, sigma: Level) -> Points:
-        return noise.score_from_denoised(x, self.denoiser(x, sigma), sigma)
+        column = validation.levels(sigma, validation.rows(x))
+        return (_vectors(self.denoiser(x, sigma), x, "denoiser") - x) / column**2
 
 
 class NoiseConditional(nn.Module):
@@ -159,11 +167,12 @@ class NoiseConditional(nn.Module):
 
     def __init__(self, body: nn.Module):
         super().__init__()
-        self.body = body
+        self.body = validation.function(body, "body")
 
     def forward(self, x: Points, sigma: Level) -> Points:
-        sigma = validation.levels(sigma, x).expand(len(x), 1)
-        return self.body(x / (1 + sigma**2).sqrt(), 100 * sigma.log()[:, 0]) / sigma
+        sigma = validation.levels(sigma, validation.rows(x)).expand(len(x), 1)
+        made = self.body(x / (1 + sigma**2).sqrt(), 100 * sigma.log()[:, 0])
+        return _vectors(made, x, "body") / sigma
 
 
 class DdpmScore(nn.Module):
@@ -176,13 +185,13 @@ class DdpmScore(nn.Module):
 
     def __init__(self, epsilon: nn.Module, alpha_bars: noise.Schedule):
         super().__init__()
-        self.epsilon = epsilon
+        self.epsilon = validation.function(epsilon, "epsilon")
         self.alpha_bars = validation.alpha_bars(alpha_bars)
 
     def forward(self, x: Points, t: Step) -> Points:
-        at = noise.alpha_bar_at(self.alpha_bars, t, x)
+        at = noise._bar_at(self.alpha_bars, t, validation.rows(x))
         steps = torch.as_tensor(t, device=x.device).expand(len(x))
-        return -self.epsilon(x, steps.to(x)) / (1 - at).sqrt()
+        return -_vectors(self.epsilon(x, steps.to(x)), x, "epsilon") / (1 - at).sqrt()
 
 
 def sinusoidal(t: PerPoint, width: int) -> Float[Tensor, "n width"]:
@@ -192,6 +201,8 @@ def sinusoidal(t: PerPoint, width: int) -> Float[Tensor, "n width"]:
 
     Reference: Vaswani et al. (2017), NeurIPS, section 3.5.
     """
+    if validation.floats(t, "t", "(n,)").ndim != 1:
+        raise ValueError(f"t must have shape (n,), got {tuple(t.shape)}")
     if validation.count(width, "width") % 2:
         raise ValueError(f"width must be even, got {width}")
     half = width // 2
@@ -206,7 +217,7 @@ class TimeMLP(_MLP):
     told = 32
 
     def forward(self, x: Points, t: PerPoint) -> Points:
-        return self.body(torch.cat([x, sinusoidal(t.to(x), self.told)], dim=1))
+        return self.body(torch.cat([self._seen(x), sinusoidal(_times(t, x), self.told)], dim=1))
 
 
 class UNet(nn.Module):
@@ -227,7 +238,9 @@ class UNet(nn.Module):
         generator: torch.Generator | None = None,
     ):
         super().__init__()
-        channels, height, wide = shape
+        if not isinstance(shape, Sequence) or len(shape) != 3:
+            raise ValueError(f"shape must be (channels, height, width), got {shape!r}")
+        channels, height, wide = (validation.count(size, "each of shape") for size in shape)
         if height % 4 or wide % 4 or validation.count(width, "width") % 8:
             raise ValueError(
                 "height and width of an image must be multiples of 4 and width one of 8, "
@@ -245,14 +258,15 @@ class UNet(nn.Module):
             self.up = nn.ModuleList([_Block(4 * w, w, told), _Block(2 * w, w, told)])
             last = nn.Conv2d(w, channels, 3, padding=1)
             self.leave = nn.Sequential(nn.GroupNorm(8, w), nn.SiLU(), last)
-        _draw(self, generator or fresh_generator())
+        _draw(self, stream(generator))
         nn.init.zeros_(last.weight)
 
     def forward(self, x: Points, t: PerPoint) -> Points:
-        if x.ndim != 2 or x.shape[1] != math.prod(self.shape):
+        if validation.rows(x).shape[1] != math.prod(self.shape):
             raise ValueError(f"x must be flat images of shape {self.shape}, got {tuple(x.shape)}")
-        told = F.silu(self.told(sinusoidal(t.to(x), self.features)))
-        h, skipped = self.enter(x.view(-1, *self.shape)), []
+        _fitting(x, self.enter.weight)
+        told = F.silu(self.told(sinusoidal(_times(t, x), self.features)))
+        h, skipped = self.enter(x.reshape(-1, *self.shape)), []
         for block in self.down:
             h = block(h, told)
             skipped.append(h)
@@ -263,6 +277,28 @@ class UNet(nn.Module):
             h = F.interpolate(h, scale_factor=2.0)
             h = block(torch.cat([h, skipped.pop()], dim=1), told)
         return self.leave(h).flatten(1)
+
+
+def _fitting(x: Points, weight: Tensor) -> Points:
+    """x, if it has the dtype and the device of a network's weights."""
+    if not torch.is_autocast_enabled(x.device.type) and x.dtype != weight.dtype:
+        raise TypeError(f"x must be {weight.dtype}, as the network is, got {x.dtype}")
+    if x.device != weight.device:
+        raise ValueError(f"x must be on {weight.device}, as the network is, got {x.device}")
+    return x
+
+
+def _times(t: PerPoint, x: Points) -> PerPoint:
+    """One number per point, like x."""
+    if validation.per_point(t, x, "t").is_complex() or t.is_meta:
+        raise TypeError("t must hold real numbers, got a tensor that is complex or meta")
+    return t.to(x)
+
+
+def _vectors(made: Tensor, x: Points, name: str) -> Points:
+    """What a network `name` made of x, if it is one vector per point."""
+    validation.same_shape(made, x, f"what {name} returns and x")
+    return made
 
 
 class _Block(nn.Module):

@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sbm_lite import validation
-from sbm_lite.runtime import generator as fresh_generator
+from sbm_lite.runtime import stream
 
 Points = Float[Tensor, "n d"]
 PerPoint = Float[Tensor, " n"]
@@ -52,7 +52,7 @@ class Gaussian(Kernel):
     """u ~ N(0, σ²I). The target is −ε/σ with u = σε: back towards x. σ = `sigma` > 0."""
 
     def __init__(self, sigma: float):
-        self.sigma = validation.positive(sigma, "sigma")
+        self.sigma = validation.scale(sigma, "sigma")
 
     def sample(self, x: Points, *, generator: torch.Generator | None = None) -> Points:
         return x + self.sigma * _normals(x, generator)
@@ -71,12 +71,12 @@ class Laplace(Kernel):
     """
 
     def __init__(self, scale: float):
-        self.scale = validation.positive(scale, "scale")
+        self.scale = validation.scale(scale, "scale")
 
     def sample(self, x: Points, *, generator: torch.Generator | None = None) -> Points:
         # The difference of two exponentials is a Laplace variable.
         ones = torch.ones(2, *validation.points(x).shape, dtype=x.dtype, device=x.device)
-        first, second = ones.exponential_(generator=generator or fresh_generator(None, x.device))
+        first, second = ones.exponential_(generator=stream(generator, x.device))
         return x + self.scale * (first - second)
 
     def log_prob(self, x_noisy: Points, x: Points) -> PerPoint:
@@ -94,18 +94,19 @@ class Mixture(Kernel):
     """
 
     def __init__(self, weights, sigmas):
-        self.weights = torch.as_tensor(weights, dtype=torch.float64, device="cpu")
-        self.sigmas = torch.as_tensor(sigmas, dtype=torch.float64, device="cpu")
-        validation.weights(self.weights)
+        self.weights = validation.weights(validation.numbers(weights, "weights"))
+        self.sigmas = validation.numbers(sigmas, "sigmas")
         fit = self.sigmas.shape == self.weights.shape
         if not (fit and bool((self.sigmas > 0).all() and self.sigmas.isfinite().all())):
             raise ValueError(
                 f"sigmas must be {len(self.weights)} finite numbers > 0, got {self.sigmas.tolist()}"
             )
+        for sigma in self.sigmas:
+            validation.scale(float(sigma), "sigmas")
 
     def sample(self, x: Points, *, generator: torch.Generator | None = None) -> Points:
         validation.points(x)
-        generator = generator or fresh_generator(None, x.device)
+        generator = stream(generator, x.device)
         weights, sigmas = self.weights.to(x), self.sigmas.to(x)
         k = torch.multinomial(weights, len(x), replacement=True, generator=generator)
         return x + sigmas[k, None] * _normals(x, generator)
@@ -141,7 +142,7 @@ def score_from_denoised(x: Points, denoised: Points, sigma: Level) -> Points:
 
     Book: eq-tweedie. Reference: Robbins (1956); Efron (2011), JASA 106.
     """
-    validation.same_shape(denoised, validation.points(x), "denoised and x")
+    _beside(denoised, x, "denoised")
     return (denoised - x) / validation.levels(sigma, x) ** 2
 
 
@@ -150,7 +151,7 @@ def denoised_from_score(x: Points, s: Points, sigma: Level) -> Points:
 
     Book: eq-tweedie. Reference: Robbins (1956); Efron (2011), JASA 106.
     """
-    validation.same_shape(s, validation.points(x), "s and x")
+    _beside(s, x, "s")
     return x + validation.levels(sigma, x) ** 2 * s
 
 
@@ -159,7 +160,7 @@ def geometric_sigmas(first: float, last: float, n: int) -> Float[Tensor, " n"]:
 
     float64. Book: eq-geometric-ladder. Reference: Song and Ermon (2019), NeurIPS.
     """
-    high, low = validation.positive(first, "first"), validation.positive(last, "last")
+    high, low = validation.scale(first, "first"), validation.scale(last, "last")
     if validation.count(n, "n") < 2 or low >= high:
         raise ValueError(f"a ladder needs n >= 2 and last < first, got n = {n}, {first} to {last}")
     return high * (low / high) ** torch.linspace(0, 1, n, dtype=torch.float64)
@@ -170,6 +171,9 @@ def linear_betas(n: int = 1000, first: float = 1e-4, last: float = 0.02) -> Sche
 
     Reference: Ho, Jain and Abbeel (2020), NeurIPS, section 4.
     """
+    for name, beta in (("first", first), ("last", last)):
+        if validation.scale(beta, name) >= 1:
+            raise ValueError(f"{name} must be below 1, got {beta}")
     return torch.linspace(first, last, validation.count(n, "n"), dtype=torch.float64)
 
 
@@ -188,8 +192,7 @@ def alpha_bars(betas: Schedule) -> Schedule:
 
     Book: eq-alpha-bar. Reference: Ho, Jain and Abbeel (2020), NeurIPS.
     """
-    if not isinstance(betas, Tensor):
-        raise TypeError(f"betas must be a torch.Tensor, got {type(betas).__name__}")
+    validation.floats(betas, "betas", "(T,)")
     if betas.ndim != 1 or len(betas) == 0 or not bool(((betas > 0) & (betas < 1)).all()):
         raise ValueError("betas must have shape (T,) and lie within (0, 1)")
     return (1 - betas).cumprod(0)
@@ -197,6 +200,11 @@ def alpha_bars(betas: Schedule) -> Schedule:
 
 def alpha_bar_at(alpha_bars: Schedule, t: Step, x: Points) -> Float[Tensor, "..."]:
     """ᾱ_t beside x: a scalar for one step t, a column (n, 1) for one per point; t from 1 to T."""
+    return _bar_at(validation.alpha_bars(alpha_bars), t, validation.rows(x))
+
+
+def _bar_at(alpha_bars: Schedule, t: Step, x: Points) -> Float[Tensor, "..."]:
+    """`alpha_bar_at` of a schedule that is known to be one."""
     t = validation.steps(t, len(alpha_bars), x)
     at = alpha_bars.to(x)[t - 1]
     return at[:, None] if at.ndim else at
@@ -204,11 +212,22 @@ def alpha_bar_at(alpha_bars: Schedule, t: Step, x: Points) -> Float[Tensor, "...
 
 def sigma_from_alpha_bar(alpha_bar: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
     """σ = √((1 − ᾱ)/ᾱ): the noise in x_t/√ᾱ_t. Book: eq-ve-vp."""
+    validation.finite(validation.floats(alpha_bar, "alpha_bar", "(*s)"), "alpha_bar")
+    if not bool(((alpha_bar > 0) & (alpha_bar < 1)).all()):
+        raise ValueError("alpha_bar must be within (0, 1)")
+    return _sigma(alpha_bar)
+
+
+def _sigma(alpha_bar: Tensor) -> Tensor:
+    """√((1 − ᾱ)/ᾱ), unchecked."""
     return ((1 - alpha_bar) / alpha_bar).sqrt()
 
 
 def alpha_bar_from_sigma(sigma: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
     """ᾱ = 1/(1 + σ²), the inverse of `sigma_from_alpha_bar`. Book: eq-ve-vp."""
+    validation.finite(validation.floats(sigma, "sigma", "(*s)"), "sigma")
+    if not bool((sigma > 0).all()):
+        raise ValueError("sigma must be > 0 everywhere")
     return 1 / (1 + sigma**2)
 
 
@@ -217,13 +236,14 @@ def ve_score(score: Callable[[Points, Step], Points], alpha_bars: Schedule):
 
     t is the step of `alpha_bars` whose σ is nearest on a log scale. Book: eq-ve-vp.
     """
+    validation.function(score, "score")
     log_sigmas = sigma_from_alpha_bar(validation.alpha_bars(alpha_bars)).log()
 
     def ve(x: Points, sigma: Level) -> Points:
-        log_sigma = validation.levels(sigma, x).log().reshape(-1, 1)
+        log_sigma = validation.levels(sigma, validation.rows(x)).log().reshape(-1, 1)
         t = (log_sigmas.to(x) - log_sigma).abs().argmin(1).expand(len(x)) + 1
-        root = alpha_bar_at(alpha_bars, t, x).sqrt()
-        return root * score(root * x, t)
+        root = _bar_at(alpha_bars, t, x).sqrt()
+        return root * _values(score(root * x, t), x)
 
     return ve
 
@@ -233,11 +253,12 @@ def vp_score(score: Callable[[Points, Level], Points], alpha_bars: Schedule):
 
     Book: eq-ve-vp.
     """
-    validation.alpha_bars(alpha_bars)
+    validation.function(score, "score"), validation.alpha_bars(alpha_bars)
 
     def vp(x: Points, t: Step) -> Points:
-        at = alpha_bar_at(alpha_bars, t, x)
-        return score(x / at.sqrt(), sigma_from_alpha_bar(at).flatten().expand(len(x))) / at.sqrt()
+        at = _bar_at(alpha_bars, t, validation.rows(x))
+        s = score(x / at.sqrt(), _sigma(at).flatten().expand(len(x)))
+        return _values(s, x) / at.sqrt()
 
     return vp
 
@@ -247,14 +268,14 @@ def v_from_epsilon(x: Points, epsilon: Points, alpha_bar: Level) -> Points:
 
     Book: eq-v. Reference: Salimans and Ho (2022), ICLR.
     """
-    validation.same_shape(epsilon, validation.points(x), "epsilon and x")
+    _beside(epsilon, x, "epsilon")
     at = _alpha_bar(alpha_bar, x)
     return (epsilon - (1 - at).sqrt() * x) / at.sqrt()
 
 
 def epsilon_from_v(x: Points, v: Points, alpha_bar: Level) -> Points:
     """ε = √ᾱ v + √(1 − ᾱ) x, the inverse of `v_from_epsilon`. Book: eq-v."""
-    validation.same_shape(v, validation.points(x), "v and x")
+    _beside(v, x, "v")
     at = _alpha_bar(alpha_bar, x)
     return at.sqrt() * v + (1 - at).sqrt() * x
 
@@ -267,17 +288,27 @@ def _alpha_bar(value: Level, x: Points) -> Float[Tensor, "..."]:
     return at
 
 
+def _values(s: Tensor, x: Points) -> Points:
+    """`s` if a score field returned one vector per point."""
+    validation.same_shape(s, x, "score(x) and x")
+    return s
+
+
+def _beside(a: Points, x: Points, name: str) -> None:
+    """Raise unless x are points and `a` has one finite vector for each."""
+    validation.same_shape(validation.points(a, name), validation.points(x), f"{name} and x")
+
+
 def _normals(x: Points, generator: torch.Generator | None) -> Points:
     """Standard normal noise like x."""
     validation.points(x)
-    generator = generator or fresh_generator(None, x.device)
+    generator = stream(generator, x.device)
     return torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
 
 
 def _offset(x_noisy: Points, x: Points) -> Points:
     """x̃ − x, once the two are known to fit."""
-    validation.points(x_noisy, "x_noisy")
-    validation.same_shape(x_noisy, validation.points(x), "x_noisy and x")
+    _beside(x_noisy, x, "x_noisy")
     return x_noisy - x
 
 

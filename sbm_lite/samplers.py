@@ -17,7 +17,7 @@ from torch.func import grad
 from sbm_lite import validation
 from sbm_lite.calculus import Field, Scalar
 from sbm_lite.noise import Level, Schedule, Step
-from sbm_lite.runtime import generator as fresh_generator
+from sbm_lite.runtime import stream
 
 Points = Float[Tensor, "n d"]
 
@@ -33,9 +33,14 @@ def langevin_step(x: Points, s: Points, z: Points, step_size: float) -> Points:
 
     Book: eq-langevin. Reference: Roberts and Tweedie (1996), Bernoulli 2.
     """
-    eta = validation.positive(step_size, "step_size")
+    validation.points(x), validation.points(s, "s"), validation.points(z, "z")
     validation.same_shape(s, x, "s and x")
     validation.same_shape(z, x, "z and x")
+    return _step(x, s, z, validation.scale(step_size, "step_size"))
+
+
+def _step(x: Points, s: Points, z: Points, eta: float) -> Points:
+    """The same, unchecked."""
     return x + (eta / 2) * s + eta**0.5 * z
 
 
@@ -109,7 +114,9 @@ def mala(
     """
     validation.points(x)
     validation.count(n_steps, "n_steps")
-    generator = generator or fresh_generator(device=x.device)
+    eta = validation.scale(step_size, "step_size")
+    validation.function(log_prob, "log_prob")
+    generator = stream(generator, x.device)
     x = _coordinates_together(x)
     s, log_p = _score_and_log_prob(log_prob, x)
     validation.finite(log_p, "log_prob(x)")
@@ -117,10 +124,10 @@ def mala(
     accepted = torch.zeros((), dtype=x.dtype, device=x.device)
     with torch.no_grad():
         for _ in range(n_steps):
-            y = langevin_step(x, s, _normals_like(x, generator), step_size)
+            y = _step(x, s, _normals_like(x, generator), eta)
             s_y, log_p_y = _score_and_log_prob(log_prob, y)
-            forward = _log_proposal(y, x, s, step_size)
-            backward = _log_proposal(x, y, s_y, step_size)
+            forward = _log_proposal(y, x, s, eta)
+            backward = _log_proposal(x, y, s_y, eta)
             log_u = torch.rand(len(x), generator=generator, dtype=x.dtype, device=x.device).log()
             accept = log_u < log_p_y + backward - log_p - forward
             x = torch.where(accept[:, None], y, x)
@@ -151,8 +158,8 @@ def annealed_langevin(
     Book: eq-annealed-langevin. Reference: Song and Ermon (2019), NeurIPS, algorithm 1.
     """
     ladder = validation.ladder(sigmas)
-    eta = validation.positive(step_size, "step_size")
-    generator = generator or fresh_generator(device=validation.points(x).device)
+    eta = validation.scale(step_size, "step_size")
+    generator = stream(generator, validation.points(x).device)
     for sigma in ladder:
         at_level = partial(_at_level, score, sigma)
         step = eta * (sigma / ladder[-1]) ** 2
@@ -186,9 +193,9 @@ def ancestral(
     Book: eq-ancestral. Reference: Ho, Jain and Abbeel (2020), NeurIPS, algorithm 2.
     """
     x = validation.points(x).detach()
-    generator = generator or fresh_generator(device=x.device)
+    generator = stream(generator, x.device)
     bound = FAR * max(1.0, float(x.abs().max()))
-    for k, (t, at, before) in enumerate(_walk(alpha_bars, times, x), start=1):
+    for k, (t, at, before) in enumerate(_walk(alpha_bars, times), start=1):
         alpha = at / before
         mean = (x + (1 - alpha) * _score_at(score, x, t)) / alpha**0.5
         spread = ((1 - alpha) * (1 - before) / (1 - at)) ** 0.5
@@ -216,7 +223,7 @@ def ddim(
     """
     x = validation.points(x).detach()
     bound = FAR * max(1.0, float(x.abs().max()))
-    for k, (t, at, before) in enumerate(_walk(alpha_bars, times, x), start=1):
+    for k, (t, at, before) in enumerate(_walk(alpha_bars, times), start=1):
         epsilon = -((1 - at) ** 0.5) * _score_at(score, x, t)
         clean = (x - (1 - at) ** 0.5 * epsilon) / at**0.5
         x = before**0.5 * clean + (1 - before) ** 0.5 * epsilon
@@ -240,14 +247,12 @@ def _at_level(score: Callable[[Points, Level], Points], sigma: float, x: Points)
 
 
 def _walk(
-    alpha_bars: Schedule, times: Int[Tensor, " k"] | None, x: Points
+    alpha_bars: Schedule, times: Int[Tensor, " k"] | None
 ) -> Iterator[tuple[int, float, float]]:
     """(t, ᾱ_t, ᾱ of the next step down) for each step of a reverse chain; the last goes to 1."""
     bars = [1.0, *validation.alpha_bars(alpha_bars).tolist()]
-    steps = torch.arange(len(bars) - 1, 0, -1) if times is None else torch.as_tensor(times)
-    if steps.ndim != 1 or len(steps) == 0 or not bool((steps.diff() < 0).all()):
-        raise ValueError(f"times must be strictly decreasing, got {steps.tolist()}")
-    visited = [int(validation.steps(t, len(bars) - 1, x)) for t in steps]
+    last = len(bars) - 1
+    visited = list(range(last, 0, -1)) if times is None else validation.times(times, last)
     for t, u in zip(visited, [*visited[1:], 0], strict=True):
         yield t, bars[t], bars[u]
 
@@ -265,9 +270,9 @@ def _chain(
 ) -> Iterator[Points]:
     """Yield the points after each Langevin step."""
     validation.points(x)
-    eta = validation.positive(step_size, "step_size")
+    eta = validation.scale(step_size, "step_size")
     validation.count(n_steps, "n_steps")
-    generator = generator or fresh_generator(device=x.device)
+    generator = stream(generator, x.device)
     x = _coordinates_together(x)
     bound = FAR * max(1.0, float(x.abs().max()))
     for step in range(1, n_steps + 1):
@@ -322,7 +327,7 @@ def _score_and_log_prob(log_prob: Scalar, x: Points) -> tuple[Points, Float[Tens
     """∇ log p(x) and log p(x) in one pass."""
 
     def total(y):
-        log_p = log_prob(y)
+        log_p = validation.per_point(log_prob(y), y, "log_prob(x)")
         return log_p.sum(), log_p
 
     return grad(total, has_aux=True)(x)

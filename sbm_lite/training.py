@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 
 from sbm_lite import distributed, validation
 from sbm_lite.densities import Density
-from sbm_lite.runtime import generator as fresh_generator
+from sbm_lite.runtime import stream
 
 Points = Float[Tensor, "n d"]
 
@@ -34,8 +34,9 @@ LOOK_EVERY = 50  # steps between two looks at the loss, each of which waits for 
 
 def draws(p: Density, n: int, *, generator: torch.Generator | None = None) -> Iterator[Points]:
     """Batches of n fresh draws from p, without end: data that never repeat."""
-    generator = generator or fresh_generator()
+    generator = stream(generator)
     validation.count(n, "n")
+    validation.function(getattr(p, "sample", None), "the sample of p")
     return (p.sample(n, generator=generator) for _ in itertools.repeat(None))
 
 
@@ -44,7 +45,7 @@ def minibatches(
 ) -> Iterator[Points]:
     """Batches of n rows of x drawn with replacement, without end: a data set that does repeat."""
     validation.points(x)
-    generator = generator or fresh_generator(None, x.device)
+    generator = stream(generator, x.device)
     size = (validation.count(n, "n"),)
     row = lambda: torch.randint(len(x), size, generator=generator, device=x.device)  # noqa: E731
     return (x[row()] for _ in itertools.repeat(None))

@@ -13,7 +13,8 @@ from torch.func import functional_call, vmap
 
 from sbm_lite import validation
 from sbm_lite.calculus import Field, divergence, jacobian
-from sbm_lite.losses import Level, PerPoint, Points, _levels, _values
+from sbm_lite.losses import Level, PerPoint, Points, _levels
+from sbm_lite.noise import _values
 
 Gradients = Float[Tensor, "n p"]
 
@@ -26,7 +27,9 @@ def target_covariance(score: Field, x_noisy: Points, sigma: Level) -> Float[Tens
 
     Book: eq-target-covariance. Reference: Efron (2011), JASA 106 (the second-order formula).
     """
-    variance = validation.levels(sigma, validation.points(x_noisy)).reshape(-1, 1, 1) ** 2
+    variance = (
+        validation.levels(sigma, validation.points(x_noisy, "x_noisy")).reshape(-1, 1, 1) ** 2
+    )
     return torch.eye(x_noisy.shape[1]).to(x_noisy) / variance + jacobian(score, x_noisy)
 
 
@@ -37,7 +40,7 @@ def conditional_gap(score: Field, x_noisy: Points, sigma: Level) -> PerPoint:
 
     Book: eq-gap. Reference: Vincent (2011), Neural Computation 23.
     """
-    variance = validation.levels(sigma, validation.points(x_noisy)).reshape(-1) ** 2
+    variance = validation.levels(sigma, validation.points(x_noisy, "x_noisy")).reshape(-1) ** 2
     return x_noisy.shape[1] / variance + divergence(score, x_noisy)
 
 
@@ -53,7 +56,7 @@ def dsm_controlled(
 
     Book: eq-dsm-controlled. Reference: Wang et al. (2020), AISTATS.
     """
-    at = _levels(sigma, epsilon, x)
+    at, beta = _levels(sigma, epsilon, x), validation.real(beta, "beta")
     s_noisy, s = _values(score(x + at * epsilon), x), _values(score(x), x)
     return ((s_noisy**2) / 2 + (s_noisy - beta * s) * epsilon / at).sum(1)
 
@@ -83,7 +86,9 @@ def per_sample_gradients(net: nn.Module, loss: Callable[..., PerPoint], *batch) 
 
     Book: eq-total-covariance.
     """
-    n = len(validation.points(batch[0]))
+    n = len(validation.points(batch[0] if batch else None))
+    if not isinstance(net, nn.Module):
+        raise TypeError(f"net must be a network, an nn.Module, got {type(net).__name__}")
     copies = {
         name: p.detach().expand(n, *p.shape).clone().requires_grad_()
         for name, p in net.named_parameters()
@@ -130,7 +135,7 @@ def optimal_coefficient(g: Gradients, h: Gradients) -> float:
     validation.same_shape(_samples(g), _samples(h, "h"), "g and h")
     g, h = g.detach(), h.detach()
     spread = h - h.mean(0)
-    if not bool(spread.any()):
+    if not bool((spread**2).sum() > 0):
         raise ValueError("h must vary: a constant controls nothing")
     return float(((g - g.mean(0)) * spread).sum() / (spread**2).sum())
 

@@ -89,7 +89,7 @@ FUNCTIONS = {  # x → something, without randomness
     "denoised_from_score": lambda x: noise.denoised_from_score(x, 2 * x, 0.5),
     "alpha_bar_at": lambda x: noise.alpha_bar_at(BARS, 3, x),
     "sigma_from_alpha_bar": lambda x: noise.sigma_from_alpha_bar(x.sigmoid()),
-    "alpha_bar_from_sigma": noise.alpha_bar_from_sigma,
+    "alpha_bar_from_sigma": lambda x: noise.alpha_bar_from_sigma(x.exp()),
     "ve_score": lambda x: noise.ve_score(of_steps, BARS)(x, 0.5),
     "vp_score": lambda x: noise.vp_score(of_levels, BARS)(x, 3),
     "v_from_epsilon": lambda x: noise.v_from_epsilon(x, 2 * x, 0.5),

@@ -412,12 +412,13 @@ def test_score_of_components_of_one_shape_is_the_plain_one(monkeypatch, p, at_on
 
 def test_straight_lines_are_taken_for_one_shape_and_for_no_other(monkeypatch):
     """Both ways are right; the one for shapes that differ would be wrong on the short one."""
-    monkeypatch.setattr(GaussianMixture, "_score_of_alike", lambda self, x: "lines")
+    lines = torch.full((1, 2), 123.0)
+    monkeypatch.setattr(GaussianMixture, "_score_of_alike", lambda self, x: lines)
     x = torch.zeros(1, 2)
-    assert two_modes().score(x) == "lines"
-    assert LOPSIDED.score(x) != "lines"
+    assert two_modes().score(x) is lines
+    assert LOPSIDED.score(x) is not lines
     round_but_unlike = GaussianMixture.isotropic([0.5, 0.5], [[0.0, 0.0], [1.0, 0.0]], [1.0, 2.0])
-    assert round_but_unlike.score(x) != "lines"
+    assert round_but_unlike.score(x) is not lines
 
 
 @pytest.mark.parametrize("std", [0.3, 0.01, 0.001])

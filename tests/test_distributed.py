@@ -153,7 +153,8 @@ def test_one_process_joins_nothing(monkeypatch):
     assert distributed.mean(values) == 3 and distributed.average(values) is values
     assert distributed.told_by_first(lambda: None) is None
     assert distributed.after_first(lambda: values) is values
-    assert distributed.chains(lambda n, rng: (n, rng), 7, values) == (7, values)
+    rng = runtime.generator(0)
+    assert distributed.chains(lambda n, given: (n, given), 7, rng) == (7, rng)
 
 
 def test_a_device_on_which_processes_cannot_work_together_is_refused(monkeypatch, capsys):

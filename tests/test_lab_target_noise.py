@@ -80,7 +80,7 @@ def test_the_chosen_curve_is_beside_plain_dsm_and_alone_when_it_is_plain_dsm():
 def test_a_refused_setting_and_the_picture_without_a_kernel():
     with pytest.raises(ValueError, match="sigma"):
         labs.target_noise_experiment("DSM", 0.0, 16, 50, 0)
-    with pytest.raises(ValueError, match="n"):
+    with pytest.raises(ValueError, match="batch must be at least 1, got 0"):
         labs.target_noise_experiment("DSM", 0.1, 0, 50, 0)
     panel = labs.target_noise_lab()
     page = panel._repr_mimebundle_()[0]["text/html"]

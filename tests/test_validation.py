@@ -299,7 +299,7 @@ BAD = {
     "slices of integers": (
         lambda: losses.ssm_vr(stay, X, X.long()),
         TypeError,
-        r"v must have a floating dtype, got torch\.int64",
+        r"v must have a floating dtype, float32 or float64, got torch\.int64",
     ),
     "slices for NaN from a stream": (
         lambda: losses.slices(NAN, generator=RNG),
@@ -558,7 +558,7 @@ BAD = {
     "a list of betas": (
         lambda: noise.alpha_bars([0.1, 0.2]),
         TypeError,
-        r"betas must be a torch\.Tensor, got list",
+        r"betas must be a torch\.Tensor of shape \(T,\), got list",
     ),
     **{
         f"betas, {what}": (
@@ -601,7 +601,7 @@ BAD = {
     "a schedule as a list": (
         lambda: ancestral(bars=[0.9, 0.5]),
         TypeError,
-        r"alpha_bars must be a torch\.Tensor, got list",
+        r"alpha_bars must be a torch\.Tensor of shape \(T,\), got list",
     ),
     # steps
     **{
@@ -671,9 +671,9 @@ BAD = {
                 ValueError,
                 "times must be strictly decreasing",
             ),
-            ("time 0", dict(times=[3, 0]), ValueError, "t must be from 1 to 3, got 0 to 0"),
-            ("time T + 1", dict(times=[4, 1]), ValueError, "t must be from 1 to 3, got 4 to 4"),
-            ("times of floats", dict(times=[3.0, 1.0]), TypeError, STEP),
+            ("time 0", dict(times=[3, 0]), ValueError, "times must be from 1 to 3, got 0 to 3"),
+            ("time T + 1", dict(times=[4, 1]), ValueError, "times must be from 1 to 3, got 1 to 4"),
+            ("times of floats", dict(times=[3.0, 1.0]), TypeError, "times must be a whole"),
             ("from NaN", dict(x=NAN), ValueError, "x must be finite"),
             ("from a list", dict(x=[[0.0]]), TypeError, r"x must be a torch\.Tensor .* got list"),
             ("from integers", dict(x=X.long()), TypeError, "x must have a floating dtype"),
@@ -750,8 +750,12 @@ BAD = {
         ValueError,
         r"v and x must have the same shape, got \(1, 2\) and \(3, 2\)",
     ),
-    "v at NaN": (lambda: noise.v_from_epsilon(NAN, NAN, 0.5), ValueError, "x must be finite"),
-    "epsilon at NaN": (lambda: noise.epsilon_from_v(NAN, NAN, 0.5), ValueError, "x must be finite"),
+    "v at NaN": (lambda: noise.v_from_epsilon(NAN, X[:1], 0.5), ValueError, "x must be finite"),
+    "epsilon at NaN": (
+        lambda: noise.epsilon_from_v(NAN, X[:1], 0.5),
+        ValueError,
+        "x must be finite",
+    ),
     "a level of 0 in other coordinates": (
         lambda: noise.ve_score(stay, BARS)(X, 0.0),
         ValueError,
@@ -814,12 +818,12 @@ BAD = {
     "a covariance at NaN": (
         lambda: variance.target_covariance(stay, NAN, 0.5),
         ValueError,
-        "x must be finite",
+        "x_noisy must be finite",
     ),
     "a covariance without points": (
         lambda: variance.target_covariance(stay, X[:0], 0.5),
         ValueError,
-        SHAPE + r"\(0, 2\)",
+        r"x_noisy must have shape .* got \(0, 2\)",
     ),
     "a covariance at level 0": (
         lambda: variance.target_covariance(stay, X, 0),
@@ -836,7 +840,11 @@ BAD = {
         ValueError,
         r"f\(x\) and x must have the same shape, got \(3,\) and \(3, 2\)",
     ),
-    "a gap at NaN": (lambda: variance.conditional_gap(stay, NAN, 0.5), ValueError, "x must be fin"),
+    "a gap at NaN": (
+        lambda: variance.conditional_gap(stay, NAN, 0.5),
+        ValueError,
+        "x_noisy must be fin",
+    ),
     "a gap at level −1": (
         lambda: variance.conditional_gap(stay, X, -1.0),
         ValueError,
@@ -1043,8 +1051,10 @@ def test_weights_pass_through():
 
 
 def test_a_sum_that_overflows_is_not_taken_for_a_nan():
-    big = torch.full((1000, 1), 3e38)
+    big = torch.full((1000, 1), validation.REACH)
     assert validation.finite(big, "x") is big
+    with pytest.raises(ValueError, match=r"x must be at most 1e\+12 in size, got 3e\+38"):
+        validation.finite(torch.full((1000, 1), 3e38), "x")
 
 
 def test_weights_may_be_off_by_rounding():

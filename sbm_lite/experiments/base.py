@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from sbm_lite import data, noise
+from sbm_lite import data, noise, validation
 from sbm_lite.networks import (
     DdpmScore,
     NoiseConditional,
@@ -44,9 +44,10 @@ def pretrained(name: str) -> nn.Module:
 
     Its recipe is the experiment of that name with `seed=0`. Raises ValueError for another name.
     """
-    if name not in NETWORKS:
-        raise ValueError(f"name must be one of {', '.join(NETWORKS)}, got {name!r}")
-    return load(NETWORKS[name](generator(0)), WEIGHTS / f"{name}.safetensors")
+    return load(
+        NETWORKS[validation.choice(name, NETWORKS, "name")](generator(0)),
+        WEIGHTS / f"{name}.safetensors",
+    )
 
 
 def load(net: nn.Module, file: str | os.PathLike) -> nn.Module:

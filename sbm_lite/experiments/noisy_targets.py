@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sbm_lite import data, diagnostics, losses, networks, runtime, variance
+from sbm_lite import data, diagnostics, losses, networks, runtime, validation, variance
 from sbm_lite.experiments import images, toys
 from sbm_lite.training import draws, fit, minibatches
 
@@ -66,7 +66,8 @@ def small_noise(
     The divergence is that from the score of the noisy data, on 4,000 fresh points.
     """
     noisy = toys.MODES.smoothed(sigma)
-    x = noisy.sample(4_000, generator=runtime.generator(seed + 1, runtime.device(device)))
+    device = runtime.generator(seed, runtime.device(device)).device
+    x = noisy.sample(4_000, generator=runtime.generator(seed + 1, device))
     target = noisy.score(x)
     measure = lambda net: diagnostics.fisher_divergence(net(x), target)  # noqa: E731
     result = SmallNoise({}, {}, {})
@@ -112,6 +113,9 @@ def small_noise_digits(
     Measured on the other half: the share of the target's mean square that it explains,
     1 − 2σ²J_DSM/d, which is 0 for a network that knows nothing.
     """
+    sigmas = validation.numbers(sigmas, "sigmas").flatten().tolist()
+    if not [validation.scale(sigma, "sigmas") for sigma in sigmas]:
+        raise ValueError("sigmas must hold at least one level")
     pixels = data.digits().to(runtime.device(device))
     x, held_out = ((half + 1) / 2 for half in images.halves(pixels))  # back to [0, 1]
     steps = looks(n_steps)
@@ -156,7 +160,7 @@ def with_noise(loss: Callable, sigma: float, rng: torch.Generator) -> Callable:
 
 def looks(n_steps: int) -> list[int]:
     """The steps after which a training is measured: 10, 20, 30, 50, 70, 100 … n_steps."""
-    return [k for k in LOOKS if k < n_steps] + [n_steps]
+    return [k for k in LOOKS if k < validation.count(n_steps, "n_steps")] + [n_steps]
 
 
 def watched(net: nn.Module, loss, batches, steps: list[int], measure: Callable) -> list[float]:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from sbm_lite import data, densities, diagnostics, losses, noise, runtime, samplers
+from sbm_lite import data, densities, diagnostics, losses, noise, runtime, samplers, validation
 from sbm_lite.experiments import base
 from sbm_lite.training import draws, fit, minibatches
 
@@ -193,6 +193,7 @@ def mixing(*, device: str = "auto", seed: int = 0, n: int = 100_000) -> Mixing:
 
 def even_start(n: int, rng: torch.Generator) -> Points:
     """n points spread evenly over [−8, 8]², on the generator's device."""
+    validation.count(n, "n")
     return 16 * torch.rand(n, 2, generator=rng, device=rng.device) - 8
 
 
@@ -343,9 +344,11 @@ class ThreeWays(NamedTuple):
 
 def exact_samplers(*, device: str = "auto", seed: int = 0, n: int = 3_000) -> ThreeWays:
     """The three samplers with the exact score of the scaled modes, 20 to 1,000 calls each."""
+    rng = runtime.generator(seed, runtime.device(device))
+    validation.count(n, "n")
     laws = [densities.scaled_modes().diffused(float(at)) for at in base.ALPHA_BARS]
     score = lambda x, t: laws[int(t[0]) - 1].score(x)  # noqa: E731
-    return three_ways(None, score, n, runtime.generator(seed, runtime.device(device)))
+    return three_ways(None, score, n, rng)
 
 
 def ddpm_two_modes(*, device: str = "auto", seed: int = 0, n_steps: int = 10_000) -> ThreeWays:

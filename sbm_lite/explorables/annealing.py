@@ -6,7 +6,7 @@ import traitlets
 from sbm_lite import figures, runtime, samplers
 from sbm_lite.densities import GaussianMixture, two_modes
 from sbm_lite.diagnostics import grid
-from sbm_lite.explorables.base import Explorable
+from sbm_lite.explorables.base import Explorable, Number
 
 LIMIT = 8  # half-width of the start and of the maps
 
@@ -27,8 +27,8 @@ class Annealing(Explorable):
         "and then sharpened level by level. Plain Langevin dynamics keeps the shares it started "
         "with. How low can you set σ₁ before annealing does no better?"
     )
-    step_size = traitlets.Float(0.1, min=0.01, max=1.0).tag(sync=True)
-    first_sigma = traitlets.Float(20.0, min=1.0, max=30.0).tag(sync=True)
+    step_size = Number(0.1, min=0.01, max=1.0).tag(sync=True)
+    first_sigma = Number(20.0, min=1.0, max=30.0).tag(sync=True)
     n_levels = traitlets.Int(10, min=1, max=20).tag(sync=True)
     n_steps = traitlets.Int(100, min=10, max=1000).tag(sync=True)
     n_particles = traitlets.Int(2000, min=500, max=5000).tag(sync=True)

@@ -11,7 +11,7 @@ import traitlets
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sbm_lite import figures
+from sbm_lite import figures, validation
 from sbm_lite.densities import GaussianMixture
 
 HERE = Path(__file__).parent
@@ -20,6 +20,7 @@ SHARED = ("maths", "stage", "plot")  # .js, in this order; each may import from 
 
 def as_module(name: str) -> str:
     """What explorables share and <name>.js in one module: a Blob cannot import by path."""
+    validation.choice(name, [module.stem for module in HERE.glob("*.js")], "name")
     text = "\n".join((HERE / f"{part}.js").read_text("utf-8") for part in (*SHARED, name))
     without_imports = re.sub(r"^import [^;]*;\n", "", text, flags=re.MULTILINE)
     return re.sub(r"^export (?!default)", "", without_imports, flags=re.MULTILINE)
@@ -27,6 +28,9 @@ def as_module(name: str) -> str:
 
 def describe(mixture: GaussianMixture, limit: float) -> dict:
     """A mixture of round Gaussians as plain numbers, and the half-width of the square to show."""
+    if not isinstance(mixture, GaussianMixture):
+        raise TypeError(f"mixture must be a GaussianMixture, got {type(mixture).__name__}")
+    validation.scale(limit, "limit")
     return {
         "weights": [round(w, 6) for w in mixture.weights.tolist()],
         "means": [[round(m, 4) for m in mean] for mean in mixture.means.tolist()],
@@ -40,6 +44,16 @@ def stacked(axes) -> tuple[Axes, Axes]:
     figure = axes.figure
     axes.remove()
     return tuple(figure.subplots(2))
+
+
+class Number(traitlets.Float):
+    """A number within its range: a plain Float takes NaN for within any."""
+
+    def validate(self, obj, value):
+        number = super().validate(obj, value)
+        if number != number:
+            self.error(obj, value)
+        return number
 
 
 class Explorable(anywidget.AnyWidget):

@@ -7,7 +7,7 @@ from matplotlib.patches import Circle
 from sbm_lite import figures, runtime
 from sbm_lite.densities import kernel_density, ring, two_modes
 from sbm_lite.diagnostics import grid
-from sbm_lite.explorables.base import DensityExplorable, describe
+from sbm_lite.explorables.base import DensityExplorable, Number, describe
 
 DATA = [[-5.5, -4], [-4, -6], [-3, -3.5], [-5, 4.5], [-2, 6], [-2.5, 2],
         [-0.5, -3.5], [2, 4], [3.5, 1], [5.5, 5.5], [5, -3], [2.5, -5.5]]  # fmt: skip
@@ -24,9 +24,9 @@ class Denoise(DensityExplorable):
         "targets disagree: does any one of them point along the score?"
     )
     density = traitlets.Enum(["two modes", "ring", "twelve points"], "two modes").tag(sync=True)
-    sigma = traitlets.Float(2.0, min=0.2, max=6.0).tag(sync=True)
-    probe_x = traitlets.Float(1.0, min=-8.0, max=8.0).tag(sync=True)
-    probe_y = traitlets.Float(0.0, min=-8.0, max=8.0).tag(sync=True)
+    sigma = Number(2.0, min=0.2, max=6.0).tag(sync=True)
+    probe_x = Number(1.0, min=-8.0, max=8.0).tag(sync=True)
+    probe_y = Number(0.0, min=-8.0, max=8.0).tag(sync=True)
     n_draws = traitlets.Int(200, min=10, max=2000).tag(sync=True)
     seed = traitlets.Int(0, min=0, max=999999).tag(sync=True)
 

@@ -4,7 +4,7 @@ import numpy as np
 import traitlets
 
 from sbm_lite import figures
-from sbm_lite.explorables.base import Explorable, stacked
+from sbm_lite.explorables.base import Explorable, Number, stacked
 
 
 class EsmIsm(Explorable):
@@ -18,7 +18,7 @@ class EsmIsm(Explorable):
     )
     density = traitlets.Enum(["two bumps", "one Gaussian", "exponential"], "two bumps")
     density = density.tag(sync=True)
-    theta = traitlets.Float(0.6, min=0.0, max=3.0).tag(sync=True)
+    theta = Number(0.6, min=0.0, max=3.0).tag(sync=True)
     n_draws = traitlets.Int(10000, min=100, max=100000).tag(sync=True)
     seed = traitlets.Int(0, min=0, max=999999).tag(sync=True)
 

@@ -6,7 +6,7 @@ import traitlets
 from sbm_lite import figures, runtime, samplers
 from sbm_lite.densities import gaussian, ring, two_modes
 from sbm_lite.diagnostics import grid
-from sbm_lite.explorables.base import DensityExplorable, describe
+from sbm_lite.explorables.base import DensityExplorable, Number, describe
 
 
 class LangevinExplorable(DensityExplorable):
@@ -19,7 +19,7 @@ class LangevinExplorable(DensityExplorable):
         "How far can you drag η before the cloud explodes?"
     )
     density = traitlets.Enum(["one Gaussian", "two modes", "ring"], "two modes").tag(sync=True)
-    step_size = traitlets.Float(0.1, min=0.01, max=6.0).tag(sync=True)
+    step_size = Number(0.1, min=0.01, max=6.0).tag(sync=True)
     n_particles = traitlets.Int(4000, min=100, max=20000).tag(sync=True)
     noise = traitlets.Bool(True).tag(sync=True)
     metropolis = traitlets.Bool(False).tag(sync=True)

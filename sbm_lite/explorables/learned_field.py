@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from sbm_lite import figures
 from sbm_lite.densities import GaussianMixture, two_modes
 from sbm_lite.diagnostics import grid
-from sbm_lite.explorables.base import Explorable
+from sbm_lite.explorables.base import Explorable, Number
 
 LIMIT, BOX = 8, 2  # half-widths of the map, and of the boxes around the modes
 PALE_REDS = LinearSegmentedColormap.from_list("pale reds", ["#FFFFFF", figures.COLOURS["model"]])
@@ -30,9 +30,9 @@ class LearnedField(Explorable):
     )
     layers = traitlets.List().tag(sync=True)
     show = traitlets.Enum(SHOWN, SHOWN[0]).tag(sync=True)
-    sigma = traitlets.Float(0.1, min=0.1, max=10.0).tag(sync=True)
-    probe_x = traitlets.Float(-2.0, min=-8.0, max=8.0).tag(sync=True)
-    probe_y = traitlets.Float(4.0, min=-8.0, max=8.0).tag(sync=True)
+    sigma = Number(0.1, min=0.1, max=10.0).tag(sync=True)
+    probe_x = Number(-2.0, min=-8.0, max=8.0).tag(sync=True)
+    probe_y = Number(4.0, min=-8.0, max=8.0).tag(sync=True)
 
     @property
     def alt(self) -> str:

@@ -7,7 +7,7 @@ import torch
 import traitlets
 
 from sbm_lite import figures, runtime
-from sbm_lite.explorables.base import Explorable, stacked
+from sbm_lite.explorables.base import Explorable, Number, stacked
 
 
 class Partition(Explorable):
@@ -25,11 +25,11 @@ class Partition(Explorable):
         "the same task in d dimensions, by sampling: a constant factor fewer draws count with each "
         "dimension. Raise the constant e: the area shrinks. What does the red line do?"
     )
-    separation = traitlets.Float(1.5, min=0.0, max=3.0).tag(sync=True)
-    tilt = traitlets.Float(0.3, min=-2.0, max=2.0).tag(sync=True)
-    offset = traitlets.Float(0.0, min=-3.0, max=3.0).tag(sync=True)
+    separation = Number(1.5, min=0.0, max=3.0).tag(sync=True)
+    tilt = Number(0.3, min=-2.0, max=2.0).tag(sync=True)
+    offset = Number(0.0, min=-3.0, max=3.0).tag(sync=True)
     dim = traitlets.Int(20, min=1, max=100).tag(sync=True)
-    proposal_std = traitlets.Float(1.4, min=0.75, max=3.0).tag(sync=True)
+    proposal_std = Number(1.4, min=0.75, max=3.0).tag(sync=True)
     n_draws = traitlets.Int(1000, min=100, max=100000).tag(sync=True)
     seed = traitlets.Int(0, min=0, max=999999).tag(sync=True)
 

@@ -6,13 +6,14 @@ import traitlets
 from sbm_lite import figures
 from sbm_lite.densities import ring, swiss_roll, two_modes
 from sbm_lite.diagnostics import grid
-from sbm_lite.explorables.base import DensityExplorable, describe
+from sbm_lite.explorables.base import DensityExplorable, Number, describe
 
 
 class ScoreField(DensityExplorable):
     """Arrows of the score s = β∇log p_σ, and a probe that reads them. Book: eq-score."""
 
     name = "score_field"
+
     @property
     def alt(self) -> str:
         hills = {
@@ -34,11 +35,11 @@ class ScoreField(DensityExplorable):
         "Then drag the constant c: the energy moves; what else does?"
     )
     density = traitlets.Enum(["two modes", "ring", "swiss roll"], "two modes").tag(sync=True)
-    sigma = traitlets.Float(0.0, min=0.0, max=4.0).tag(sync=True)
-    beta = traitlets.Float(1.0, min=0.25, max=4.0).tag(sync=True)
-    offset = traitlets.Float(0.0, min=-5.0, max=5.0).tag(sync=True)
-    probe_x = traitlets.Float(-1.0, min=-8.0, max=8.0).tag(sync=True)
-    probe_y = traitlets.Float(1.0, min=-8.0, max=8.0).tag(sync=True)
+    sigma = Number(0.0, min=0.0, max=4.0).tag(sync=True)
+    beta = Number(1.0, min=0.25, max=4.0).tag(sync=True)
+    offset = Number(0.0, min=-5.0, max=5.0).tag(sync=True)
+    probe_x = Number(-1.0, min=-8.0, max=8.0).tag(sync=True)
+    probe_y = Number(1.0, min=-8.0, max=8.0).tag(sync=True)
 
     @traitlets.default("densities")
     def _densities(self):

@@ -6,7 +6,7 @@ import torch
 import traitlets
 
 from sbm_lite import figures, runtime
-from sbm_lite.explorables.base import Explorable
+from sbm_lite.explorables.base import Explorable, Number
 
 LAWS = ["Rademacher", "Gaussian", "sphere of radius √d", "unit sphere"]
 
@@ -28,7 +28,7 @@ class Slices(Explorable):
         "trace after a single slice, and which one misses it for ever?"
     )
     dim = traitlets.Int(10, min=2, max=100).tag(sync=True)
-    coupling = traitlets.Float(0.5, min=0.0, max=1.0).tag(sync=True)
+    coupling = Number(0.5, min=0.0, max=1.0).tag(sync=True)
     law = traitlets.Enum(LAWS, LAWS[0]).tag(sync=True)
     seed = traitlets.Int(0, min=0, max=999999).tag(sync=True)
 

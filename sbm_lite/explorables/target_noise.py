@@ -5,7 +5,7 @@ import torch
 import traitlets
 
 from sbm_lite import figures, runtime
-from sbm_lite.explorables.base import Explorable, stacked
+from sbm_lite.explorables.base import Explorable, Number, stacked
 
 LAWS = {  # share of the right hill, the two means, and their standard deviation
     "one hill": (0.5, (0.0, 0.0), 1.0),
@@ -25,11 +25,11 @@ class TargetNoise(Explorable):
         "samples give the model θ s. Make σ small and watch the scale on the left: what is left "
         "of the score beside its targets, and which estimator narrows the histogram again?"
     )
-    sigma = traitlets.Float(0.1, min=0.01, max=3.0).tag(sync=True)
+    sigma = Number(0.1, min=0.01, max=3.0).tag(sync=True)
     data = traitlets.Enum(list(LAWS), "two hills").tag(sync=True)
-    probe = traitlets.Float(1.0, min=-5.0, max=5.0).tag(sync=True)
+    probe = Number(1.0, min=-5.0, max=5.0).tag(sync=True)
     estimator = traitlets.Enum(ESTIMATORS, "DSM").tag(sync=True)
-    theta = traitlets.Float(0.5, min=0.0, max=1.5).tag(sync=True)
+    theta = Number(0.5, min=0.0, max=1.5).tag(sync=True)
     n_draws = traitlets.Int(20_000, min=100, max=50_000).tag(sync=True)
     seed = traitlets.Int(0, min=0, max=999999).tag(sync=True)
 

@@ -8,7 +8,7 @@ from matplotlib.patheffects import withStroke
 from sbm_lite import figures, noise, runtime
 from sbm_lite.densities import scaled_modes
 from sbm_lite.diagnostics import grid
-from sbm_lite.explorables.base import Explorable
+from sbm_lite.explorables.base import Explorable, Number
 
 LIMIT = 3
 SAMPLERS = ["ancestral", "DDIM", "annealed Langevin"]
@@ -41,8 +41,8 @@ class ThreeNames(Explorable):
         "numbers right with the fewest calls of the score?"
     )
     t = traitlets.Int(250, min=1, max=1000).tag(sync=True)
-    probe_x = traitlets.Float(1.1, min=-3.0, max=3.0).tag(sync=True)
-    probe_y = traitlets.Float(-1.0, min=-3.0, max=3.0).tag(sync=True)
+    probe_x = Number(1.1, min=-3.0, max=3.0).tag(sync=True)
+    probe_y = Number(-1.0, min=-3.0, max=3.0).tag(sync=True)
     sampler = traitlets.Enum(SAMPLERS, SAMPLERS[0]).tag(sync=True)
     n_calls = traitlets.Int(100, min=20, max=1000).tag(sync=True)
     n_draws = traitlets.Int(400, min=10, max=2000).tag(sync=True)

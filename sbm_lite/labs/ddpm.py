@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import torch
 from matplotlib.figure import Figure
 
-from sbm_lite import densities, diagnostics, figures, noise, runtime, samplers
+from sbm_lite import densities, diagnostics, figures, noise, runtime, samplers, validation
 from sbm_lite.labs.panel import Lab, Outcome, slider
 
 SCHEDULES: dict[str, Callable[[int], torch.Tensor]] = {
@@ -22,6 +22,9 @@ N_POINTS = 4_000
 
 def ddpm_experiment(schedule: str, n_levels: int, sampler: str, n_calls: int, seed: int) -> Outcome:
     """Samples of the scaled two modes from N(0, I), with exact scores and a budget of calls."""
+    validation.choice(schedule, SCHEDULES, "schedule")
+    validation.choice(sampler, SAMPLERS, "sampler")
+    validation.count(n_levels, "n_levels"), validation.count(n_calls, "n_calls")
     if n_calls > n_levels and sampler != "annealed Langevin":
         raise ValueError(
             f"{sampler} visits a level once: choose at most T = {n_levels} calls, got {n_calls}"

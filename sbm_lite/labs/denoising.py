@@ -8,17 +8,30 @@ import torch
 from matplotlib.figure import Figure
 from torch.special import log_ndtr
 
-from sbm_lite import densities, diagnostics, figures, losses, networks, noise, runtime, training
+from sbm_lite import (
+    densities,
+    diagnostics,
+    figures,
+    losses,
+    networks,
+    noise,
+    runtime,
+    training,
+    validation,
+)
 from sbm_lite.calculus import Field, Scalar, score_of
 from sbm_lite.densities import GaussianMixture
 from sbm_lite.labs.panel import Lab, Outcome, slider
 
 SIGNS = {"s − ∇ log q (right)": 1.0, "s + ∇ log q (the slip)": -1.0}
+KERNELS = ["Gaussian", "Laplace", "mixture"]
 MIXTURE = [0.8, 0.2], [0.5, 2.0]  # weights, and standard deviations over σ: variance σ² in all
 
 
 def denoising_experiment(kernel: str, sigma: float, sign: str, n_steps: int, seed: int) -> Outcome:
     """A network trained by denoising score matching, beside the exact score of the noisy data."""
+    validation.choice(kernel, KERNELS, "kernel"), validation.choice(sign, SIGNS, "sign")
+    validation.scale(sigma, "sigma"), validation.count(n_steps, "n_steps")
     p, rng = densities.two_modes(), runtime.generator(seed)
     q, log_prob = _kernels(p, sigma)[kernel]
     net = networks.ScoreMLP(2, generator=rng)
@@ -95,7 +108,7 @@ def dsm_lab() -> Lab:
     """Lab of chapter 6: denoising score matching with your noise, level and sign."""
     return Lab(
         denoising_experiment,
-        kernel=widgets.Dropdown(options=["Gaussian", "Laplace", "mixture"], description="noise"),
+        kernel=widgets.Dropdown(options=KERNELS, description="noise"),
         sigma=slider(widgets.FloatSlider, 2.0, "noise level σ", min=0.2, max=5, step=0.1),
         sign=widgets.Dropdown(options=list(SIGNS), description="loss"),
         n_steps=slider(widgets.IntSlider, 600, "steps", min=50, max=5_000, step=50),

@@ -9,7 +9,16 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from sbm_lite import densities, diagnostics, figures, losses, networks, runtime, training
+from sbm_lite import (
+    densities,
+    diagnostics,
+    figures,
+    losses,
+    networks,
+    runtime,
+    training,
+    validation,
+)
 from sbm_lite.labs.panel import DENSITIES, Lab, Outcome, slider
 
 HILLS = densities.GaussianMixture(
@@ -18,7 +27,8 @@ HILLS = densities.GaussianMixture(
     [[[0.5, 0.2], [0.2, 0.4]], [[1.2, -0.3], [-0.3, 0.8]]],
 )
 TARGETS = {"two hills": HILLS} | DENSITIES
-FRESH = "fresh draws"
+METHODS, FRESH = ["ISM", "ESM"], "fresh draws"
+DATA = [FRESH, "10", "30", "100", "300", "1000", "10000"]
 BATCH, HELD = 128, 2_000  # points per step, held-out points
 
 
@@ -26,6 +36,8 @@ def ism_experiment(
     density: str, method: str, data: str, n_steps: int, width: int, device: str, seed: int
 ) -> Outcome:
     """A score network trained by ESM or ISM, on fresh draws or on a fixed number of points."""
+    validation.choice(density, TARGETS, "density"), validation.choice(method, METHODS, "method")
+    validation.choice(data, DATA, "data"), validation.count(n_steps, "n_steps")
     p, generator = TARGETS[density], runtime.generator(seed, runtime.device(device))
     loss = losses.ism if method == "ISM" else lambda s, x: losses.esm(s, x, p.score(x))
     held = p.sample(HELD, generator=generator)
@@ -94,10 +106,8 @@ def ism_lab() -> Lab:
     return Lab(
         ism_experiment,
         density=widgets.Dropdown(options=list(TARGETS), description="density"),
-        method=widgets.Dropdown(options=["ISM", "ESM"], description="loss"),
-        data=widgets.Dropdown(
-            options=[FRESH, "10", "30", "100", "300", "1000", "10000"], description="data"
-        ),
+        method=widgets.Dropdown(options=METHODS, description="loss"),
+        data=widgets.Dropdown(options=DATA, description="data"),
         n_steps=slider(widgets.IntSlider, 500, "steps", min=50, max=5_000, step=50),
         width=slider(widgets.IntSlider, 64, "width", min=4, max=256, step=4),
         device=widgets.Dropdown(options=["cpu", "auto"], description="device"),

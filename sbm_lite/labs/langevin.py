@@ -5,19 +5,23 @@ import matplotlib.pyplot as plt
 import torch
 from matplotlib.figure import Figure
 
-from sbm_lite import densities, diagnostics, figures, runtime, samplers
+from sbm_lite import densities, diagnostics, figures, runtime, samplers, validation
 from sbm_lite.labs.panel import DENSITIES, Lab, Outcome, slider
+
+METHODS = ["unadjusted", "Metropolis-adjusted"]
 
 
 def langevin_experiment(
     density: str, step_size: float, n_steps: int, n_chains: int, method: str, device: str, seed: int
 ) -> Outcome:
     """Chains started uniformly on [−8, 8]², where they end, and the same number of exact draws."""
+    validation.choice(density, DENSITIES, "density"), validation.choice(method, METHODS, "method")
+    validation.count(n_chains, "n_chains")
     p, generator = DENSITIES[density], runtime.generator(seed, runtime.device(device))
     exact = p.sample(n_chains, generator=generator)
     x = 16 * torch.rand(n_chains, 2, generator=generator, device=generator.device) - 8
     settings = {"step_size": step_size, "n_steps": n_steps, "generator": generator}
-    if method == "Metropolis-adjusted":
+    if method == METHODS[1]:
         x = samplers.mala(p.log_prob, x, **settings).x
     else:
         x = samplers.langevin(p.score, x, **settings)
@@ -55,9 +59,7 @@ def langevin_lab() -> Lab:
         step_size=slider(widgets.FloatLogSlider, 0.1, "step size η", min=-3, max=1, step=0.05),
         n_steps=slider(widgets.IntSlider, 300, "steps", min=10, max=5_000, step=10),
         n_chains=slider(widgets.IntSlider, 5_000, "chains", min=1_000, max=100_000, step=1_000),
-        method=widgets.Dropdown(
-            options=["unadjusted", "Metropolis-adjusted"], description="method"
-        ),
+        method=widgets.Dropdown(options=METHODS, description="method"),
         device=widgets.Dropdown(options=["cpu", "auto"], description="device"),
         seed=slider(widgets.IntSlider, 0, "seed", min=0, max=100),
     )

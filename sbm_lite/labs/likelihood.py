@@ -28,7 +28,7 @@ def likelihood_experiment(n_draws: int, dim: int, proposal_std: float, seed: int
     Book: eq-nll, eq-importance, eq-ess.
     """
     validation.count(n_draws, "n_draws"), validation.count(dim, "dim")
-    validation.positive(proposal_std, "proposal_std")
+    validation.scale(proposal_std, "proposal_std")
     generator = runtime.generator(seed)
     data = TARGET.sample(N_DATA * dim, generator=generator).double().reshape(N_DATA, dim)
     draws = proposal_std * torch.randn(n_draws, dim, generator=generator, dtype=torch.float64)

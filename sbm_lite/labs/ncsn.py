@@ -9,7 +9,17 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from sbm_lite import densities, diagnostics, figures, losses, networks, noise, runtime, samplers
+from sbm_lite import (
+    densities,
+    diagnostics,
+    figures,
+    losses,
+    networks,
+    noise,
+    runtime,
+    samplers,
+    validation,
+)
 from sbm_lite import training as fitting
 from sbm_lite.labs.panel import DENSITIES, Lab, Outcome, slider
 
@@ -30,6 +40,10 @@ def ncsn_experiment(
 
     `step_size` is η/σ_L², so that level i takes steps of `step_size` times σ_i².
     """
+    validation.choice(density, DENSITIES, "density")
+    validation.scale(first_sigma, "first_sigma"), validation.scale(last_sigma, "last_sigma")
+    validation.count(n_levels, "n_levels"), validation.count(n_training, "n_training")
+    validation.scale(step_size, "step_size"), validation.count(n_steps, "n_steps")
     p, rng = DENSITIES[density], runtime.generator(seed)
     sigmas = noise.geometric_sigmas(first_sigma, last_sigma, n_levels)
     net = _trained(p, sigmas, n_training, rng)
@@ -100,9 +114,7 @@ def ncsn_lab() -> Lab:
     """Lab of chapter 7: train a network for your own ladder, then walk down it."""
     return Lab(
         ncsn_experiment,
-        density=widgets.Dropdown(
-            options=list(DENSITIES), value="ring", description="density"
-        ),
+        density=widgets.Dropdown(options=list(DENSITIES), value="ring", description="density"),
         first_sigma=slider(widgets.FloatLogSlider, 20.0, "first σ", min=0, max=1.6, step=0.05),
         last_sigma=slider(widgets.FloatLogSlider, 0.1, "last σ", min=-2, max=0.5, step=0.05),
         n_levels=slider(widgets.IntSlider, 10, "levels", min=2, max=50),

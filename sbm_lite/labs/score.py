@@ -3,14 +3,14 @@
 import ipywidgets as widgets
 import matplotlib.pyplot as plt
 
-from sbm_lite import diagnostics, figures, runtime
+from sbm_lite import diagnostics, figures, runtime, validation
 from sbm_lite.calculus import divergence
 from sbm_lite.labs.panel import DENSITIES, Lab, Outcome, slider
 
 
 def score_experiment(density: str, sigma: float, n: int) -> Outcome:
     """The density smoothed by σ, its score on an n × n grid, and E‖s‖² beside −E[∇·s]."""
-    p = DENSITIES[density].smoothed(sigma)
+    p = DENSITIES[validation.choice(density, DENSITIES, "density")].smoothed(sigma)
     fine, coarse = diagnostics.grid(9, 120), diagnostics.grid(9, n)
     figure, ax = plt.subplots(figsize=(4.8, 4.8))
     figures.heat(ax, fine, p.log_prob(fine).exp())

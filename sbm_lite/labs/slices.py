@@ -5,7 +5,7 @@ import matplotlib.pyplot as plt
 import torch
 from matplotlib.figure import Figure
 
-from sbm_lite import calculus, densities, diagnostics, figures, losses, runtime
+from sbm_lite import calculus, densities, diagnostics, figures, losses, runtime, validation
 from sbm_lite.labs.panel import Lab, Outcome, slider
 
 N_POINTS = 500
@@ -24,8 +24,8 @@ def slices_experiment(
     law: str, form: str, dim: int, n_slices: int, sigma: float, seed: int
 ) -> Outcome:
     """The sliced loss of an exact score at 500 points, slice after slice, beside exact ISM."""
-    if law not in LAWS:
-        raise ValueError(f"law must be one of {', '.join(LAWS)}, got {law!r}")
+    validation.choice(law, LAWS, "law"), validation.choice(form, FORMS, "form")
+    validation.count(dim, "dim"), validation.count(n_slices, "n_slices")
     stream = runtime.generator(seed)
     p = _two_clouds(dim).smoothed(sigma)
     x = p.sample(N_POINTS, generator=stream).double()

@@ -4,7 +4,7 @@ import ipywidgets as widgets
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from sbm_lite import densities, diagnostics, figures, networks, runtime, training
+from sbm_lite import densities, diagnostics, figures, networks, runtime, training, validation
 from sbm_lite.experiments.noisy_targets import LOSSES, looks, watched, with_noise
 from sbm_lite.labs.panel import Lab, Outcome, slider
 
@@ -15,6 +15,7 @@ def target_noise_experiment(
     loss: str, sigma: float, batch: int, n_steps: int, seed: int
 ) -> Outcome:
     """A network's Fisher divergence along its training by one of three losses, beside plain DSM."""
+    validation.choice(loss, LOSSES, "loss"), validation.count(batch, "batch")
     curves = {name: _train(name, sigma, batch, n_steps, seed) for name in {loss: 0, "DSM": 0}}
     best, ended = min(curves["DSM"].values()), {k: c[n_steps] for k, c in curves.items()}
     sentence = (
