@@ -8,6 +8,7 @@ from PIL import Image
 
 from sbm_lite import densities, labs
 from sbm_lite.diagnostics import grid
+from sbm_lite.labs.panel import typeset
 from tools.alt_text import faults
 
 
@@ -71,3 +72,8 @@ def test_the_names_mean_the_densities():
     x = grid(3.0, 5).double()
     assert labs.DENSITIES["two modes"].score(x).equal(densities.two_modes().score(x))
     assert labs.DENSITIES["one Gaussian"].score(x).allclose(-x)
+
+
+def test_numbers_stand_as_in_a_book():
+    raw = "loss -1.06 ± 4e-05, n-1 of 2e+06, 3 e-mails, x-2"
+    assert typeset(raw) == "loss −1.06 ± 4 · 10⁻⁵, n-1 of 2 · 10⁶, 3 e-mails, x-2"

@@ -23,7 +23,7 @@
 /** An excerpt is of the text alone, and a formula in it reads as signs, or not at all. */
 {
   const SIGNS = { alpha: "α", beta: "β", varepsilon: "ε", eta: "η", theta: "θ", lambda: "λ", mu: "μ", rho: "ρ", sigma: "σ", tau: "τ",
-    Sigma: "Σ", nabla: "∇", ell: "ℓ", sim: "~", approx: "≈", le: "≤", ge: "≥", to: "→", in: "∈", infty: "∞", cdot: "·", log: "log", exp: "exp",
+    Sigma: "Σ", nabla: "∇", ell: "ℓ", sim: "~", approx: "≈", le: "≤", ge: "≥", to: "→", in: "∈", infty: "∞", cdot: "·", log: "log ", exp: "exp ",
     mathcal: "", mathrm: "", operatorname: "", rm: "" };
   const signs = (tex) => {
     const said = tex.replace(/^\\\(|\\\)$/g, "").replace(/\\(\w+) ?/g, (whole, name) => SIGNS[name] ?? whole);
@@ -33,7 +33,7 @@
     const page = new DOMParser().parseFromString(text, "text/html");
     const place = (anchor && page.getElementById(anchor.slice(1))) || page.querySelector(".bd-article");
     if (!place) return "";
-    place.querySelectorAll(".headerlink, script, style, noscript, div.math").forEach((each) => each.remove());
+    place.querySelectorAll(".headerlink, script, style, noscript, summary, div.math").forEach((each) => each.remove());
     for (const formula of place.querySelectorAll(".math")) formula.replaceWith(signs(formula.textContent));
     return place.textContent.replace(/\s+/g, " ");
   };

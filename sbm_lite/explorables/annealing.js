@@ -4,7 +4,7 @@
  * Traits: step_size, first_sigma, n_levels, n_steps, n_particles, seed.
  */
 import { aboutModes, advance, chainFrom, generator, geometricSigmas, ladderStep, levelsOf, massNearer, overSquare, stationaryVariance } from "./maths.js";
-import { key, makePlot } from "./plot.js";
+import { DASHED, key, makePlot } from "./plot.js";
 import { button, h, layOut, makeCloud, makeLoop, makePicture, makeStage, makeTheme, makeVoice, paintDensity, paintTicks, prefersStill, readout, say, slider, toPixels, wholeNumber } from "./stage.js";
 
 export const TARGET = { weights: [0.2, 0.8], means: [[-5, -5], [5, 5]] }, MODE = 1; // two_modes(), and its heavy mode
@@ -143,9 +143,9 @@ function render({ model, el }) {
     const stairs = levels.flatMap((mixture, i) => [0, 1].map((end) => [((i + end) * total) / levels.length, massNearer(mixture, MODE)]));
     const steps = seen.map(([k]) => k);
     plot.line(...[0, 1].map((c) => stairs.map((point) => point[c])), "truth", { width: 3, alpha: 0.75 });
-    for (const [chain, role] of [[1, "neutral"], [2, "model"]]) {
+    for (const [chain, role, look] of [[1, "neutral", DASHED], [2, "model"]]) {
       const shares = seen.map((row) => row[chain].shares[MODE]);
-      plot.line(steps, shares, role, { width: 2.4 });
+      plot.line(steps, shares, role, look);
       plot.dots(steps.slice(-1), shares.slice(-1), role);
     }
   }
@@ -160,7 +160,7 @@ function render({ model, el }) {
     h("div", { class: "sbm-pair" },
       slider(stage, { name: "n_particles", label: "Particles", symbol: "n", min: 2.699, max: 3.699, step: 0.1, log: true, digits: 2, format: count }),
       wholeNumber(stage, { name: "seed", label: "Seed" }))];
-  const legend = key([["neutral", "line", "plain"], ["model", "line", "annealed"], ["truth", "line", "in the level's own density"]]);
+  const legend = key([["neutral", "dash", "plain"], ["model", "line", "annealed"], ["truth", "line", "in the level's own density"]]);
   const words = key([["model", "dot", "particles, started evenly over the left map: the dashed square"], ["data", "area", "density"]]);
   const buttons = h("div", { class: "sbm-inline", style: "margin: 10px 0 14px" }, loop.button, button("To the end", finish), button("Restart", () => start(loop.playing || isOver())));
   words.style.maxWidth = "none";

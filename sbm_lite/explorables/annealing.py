@@ -44,16 +44,17 @@ class Annealing(Explorable):
         start = LIMIT * (2 * torch.rand(n, 2, generator=stream, dtype=torch.float64) - 1)
         levels, at = self._levels(), grid(LIMIT, 100)
         below = figure.add_subplot(layout[1, :])
-        for column, (title, role, chosen) in enumerate(
-            [("plain", "neutral", [two_modes()] * self.n_levels), ("annealed", "model", levels)]
-        ):
+        for column, (title, role, line, chosen) in enumerate([
+            ("plain", "neutral", "--", [two_modes()] * self.n_levels),
+            ("annealed", "model", "-", levels),
+        ]):  # fmt: skip
             x, shares = self._run(start, chosen, stream)
             above = figure.add_subplot(layout[0, column])
             figures.heat(above, at, two_modes().log_prob(at).exp())
             figures.cloud(above, x[:300], limit=LIMIT, s=5, alpha=0.7)
             above.set(title=title, xlabel="", ylabel="", xticks=[-5, 5], yticks=[-5, 5])
             steps = torch.linspace(0, self.n_levels * self.n_steps, len(shares))
-            figures.curve(below, steps, shares, role=role, label=title)
+            figures.curve(below, steps, shares, role=role, linestyle=line, label=title)
         self._draw_stairs(below, levels)
 
     def _draw_stairs(self, axes, levels) -> None:

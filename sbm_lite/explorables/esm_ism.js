@@ -3,7 +3,7 @@
  * Traits: density, theta, n_draws, seed.
  */
 import { fillNormals, generator } from "./maths.js";
-import { key, makePlot } from "./plot.js";
+import { DASHED, key, makePlot } from "./plot.js";
 import { chooser, fixed, h, layOut, makeStage, makeTheme, makeVoice, readout, say, slider, wholeNumber } from "./stage.js";
 
 export const THETAS = Float64Array.from({ length: 61 }, (_, i) => i / 20);
@@ -118,7 +118,7 @@ function render({ model, el }) {
     const truth = xs.map(family.score), theirs = xs.map((v) => family.model(v, theta));
     scores.area(xs, low, p.map((v) => low + unit * v), "data");
     scores.area(xs, truth, theirs, "model", 0.12);
-    scores.line(xs, truth, "truth");
+    scores.line(xs, truth, "truth", DASHED);
     scores.line(xs, theirs, "model");
     if (family.from === 0) scores.text(0, low + unit, "p(0) = 1", "data", { align: "right", dx: -5, dy: 6 });
   }
@@ -129,9 +129,9 @@ function render({ model, el }) {
     if (!curves.frame({ x: { from: 0, to: 3, label: "θ" }, y: { from: low - room, to: ceiling, label: "expected loss" } })) return;
     curves.upright(family.truth, "neutral");
     curves.text(family.truth, ceiling, "true θ", "neutral", { dy: 10 });
-    for (const [curve, role] of [[explicit, "truth"], [implicit, "data"]]) {
+    for (const [curve, role, look] of [[explicit, "truth", DASHED], [implicit, "data"]]) {
       const least = Math.min(...curve);
-      curves.line(THETAS, curve, role);
+      curves.line(THETAS, curve, role, look);
       curves.dots([THETAS[curve.indexOf(least)]], [least], role, { radius: 5, hollow: true });
     }
     curves.upright(theta, "path", { from: exact[0], to: exact[1], dash: [], width: 4 });
@@ -141,11 +141,11 @@ function render({ model, el }) {
 
   const row = (plot, swatches, ...panel) => layOut([plot.node, key(swatches)], panel);
   stage.root.append(
-    row(scores, [["truth", "line", "true score"], ["model", "line", "the model's"], ["data", "area", "density, not to scale"]],
+    row(scores, [["truth", "dash", "true score"], ["model", "line", "the model's"], ["data", "area", "density, not to scale"]],
       chooser(stage, { name: "density", label: "Density", choices: Object.keys(FAMILIES) }),
       slider(stage, { name: "theta", label: "Parameter of the model", symbol: "θ", min: 0, max: 3, step: 0.02, format: (v) => fixed(v) }),
       numbers.node),
-    row(curves, [["truth", "line", "explicit"], ["data", "line", "implicit"], ["path", "line", "gap"], ["model", "dot", "measured"]],
+    row(curves, [["truth", "dash", "explicit"], ["data", "line", "implicit"], ["path", "line", "gap"], ["model", "dot", "measured"]],
       slider(stage, { name: "n_draws", label: "Draws to measure with", symbol: "n", min: 2, max: 5, step: 0.1, log: true, digits: 2, format: (n) => n.toLocaleString("en") }),
       wholeNumber(stage, { name: "seed", label: "Seed" }), note, message), voice.node);
 

@@ -156,6 +156,9 @@ export function makePlot(stage, theme, { label, aspect = 1.6, paint }) {
   return { node: picture.node, frame, line, area, dots, upright, text, handle };
 }
 
+/** The look of one of two lines, so that they differ in more than colour. */
+export const DASHED = { dash: [6, 4] };
+
 /** A line of swatches and words: entries [role, "line" | "dash" | "area" | "dot" | "ring" | "cross", words]. */
 export function key(entries) {
   const swatch = (role, kind) => h("span", { class: `sbm-swatch sbm-${kind}`, style: `color: var(--sbm-${role})` });

@@ -90,7 +90,7 @@ def _picture(p, net, points: Tensor | None, record: list[list[float]], floor: fl
     if points is not None:
         figures.cloud(left, points[:1_000].cpu(), role="data", s=8, alpha=0.8, limit=limit)
     steps, train, test = torch.tensor(record).T
-    figures.curve(right, steps, train, role="data", label="training data")
+    figures.curve(right, steps, train, role="data", linestyle=":", label="training data")
     figures.curve(right, steps, test, role="model", label="held-out data")
     right.axhline(floor, color=figures.COLOURS["truth"], linestyle="--", label="lowest possible")
     if max(abs(train).max(), abs(test).max()) > 20:

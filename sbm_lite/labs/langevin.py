@@ -42,9 +42,11 @@ def _clouds(p: densities.Density, x: torch.Tensor, exact: torch.Tensor) -> Figur
     figures.heat(left, fine, p.log_prob(fine).exp())
     figures.cloud(left, x[:3_000], limit=8)
     bins = torch.linspace(-8, 8, 61).numpy()
-    for points, role, label in ((exact, "data", "exact draws"), (x, "model", "chains")):
+    for points, role, line, label in (
+        (exact, "data", "--", "exact draws"), (x, "model", "-", "chains"),
+    ):  # fmt: skip
         right.hist(points[:, 0].numpy(), bins, histtype="step", density=True, linewidth=1.8,
-                   color=figures.COLOURS[role], label=label)  # fmt: skip
+                   color=figures.COLOURS[role], linestyle=line, label=label)  # fmt: skip
     right.set(xlabel="$x_1$", ylabel="density", title="marginal of $x_1$")
     right.legend()
     left.set_title("where the chains ended")

@@ -1,6 +1,7 @@
 """A lab: controls above a picture and a sentence, and what stands there without a kernel."""
 
 import html
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -16,6 +17,9 @@ DENSITIES = {
     "ring": densities.ring(),
     "swiss roll": densities.swiss_roll(),
 }
+
+
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 class Outcome(NamedTuple):
@@ -55,7 +59,7 @@ class Lab(widgets.VBox):
             self.picture.layout.visibility = "hidden"
             return
         self.picture.layout.visibility = "visible"
-        self.sentence.value, self.alt = html.escape(outcome.sentence), outcome.alt
+        self.sentence.value, self.alt = html.escape(typeset(outcome.sentence)), outcome.alt
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{name}={c.value!r}" for name, c in self.controls.items())
@@ -70,6 +74,13 @@ class Lab(widgets.VBox):
         data["text/plain"] = repr(self)
         data["text/html"] = f'<figure class="lab">{image}{caption}</figure>'
         return data, metadata
+
+
+def typeset(sentence: str) -> str:
+    """The sentence with numbers as a book has them: −1.06 for -1.06, 4 · 10⁻⁵ for 4e-05."""
+    tens = re.compile(r"(?<=\d)e\+?(-?)0*(\d+)")
+    sentence = tens.sub(lambda found: f" · 10{''.join(found.groups()).translate(RAISED)}", sentence)
+    return re.sub(r"(?<!\w)-(?=\d)", "−", sentence)
 
 
 def slider(kind, value, description: str, **range_):

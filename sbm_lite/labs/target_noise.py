@@ -59,8 +59,9 @@ def _picture(curves: dict[str, dict[int, float]], sigma: float) -> Figure:
     """Divergence against steps."""
     figure, ax = plt.subplots(figsize=(7.2, 3.8))
     for name, curve in curves.items():
-        role = "neutral" if name == "DSM" and len(curves) > 1 else "model"
-        figures.curve(ax, list(curve), list(curve.values()), role=role, marker="o", label=name)
+        plain = name == "DSM" and len(curves) > 1
+        look = {"role": "neutral", "marker": "s", "linestyle": "--"} if plain else {"role": "model"}
+        figures.curve(ax, list(curve), list(curve.values()), **{"marker": "o"} | look, label=name)
     ax.set(xscale="log", yscale="log", xlabel="training steps", title=f"σ = {sigma:.3g}")
     ax.set_ylabel("Fisher divergence")
     ax.legend(loc="best")
