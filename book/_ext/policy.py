@@ -24,10 +24,8 @@ LISTENER = """{
   addEventListener("click", ({ target }) => does[target.closest("[data-does]")?.dataset.does]?.());
 }"""
 
-SITE = (
-    "'self' file:"  # to some browsers a page opened from disk is nobody's own; a served one never
-)
-# gets at files, whatever it asks for
+# A page opened from disk is nobody's own to some browsers; one that is served never gets at files.
+SITE = "'self' file:"
 POLICY = {
     "default-src": "'none'",
     "script-src": SITE,  # and hashes
