@@ -87,10 +87,8 @@ class GaussianMixture(Density):
         k, d = validation.points(means, "means").shape
         if stds.shape not in ((), (k,)) or not bool((stds > 0).all()):
             raise ValueError(f"stds must be one number > 0 or {k} of them, got {stds.tolist()}")
-        (
-            validation.scale(float(stds.min()), "stds"),
-            validation.scale(float(stds.max()), "stds"),
-        )
+        for extreme in (stds.min(), stds.max()):
+            validation.scale(float(extreme), "stds")
         return cls(weights, means, stds.expand(k)[:, None, None] ** 2 * torch.eye(d).double())
 
     def smoothed(self, sigma: float) -> "GaussianMixture":

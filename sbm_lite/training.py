@@ -206,15 +206,10 @@ class _State:
             )
         if self.generator is not None and "generator.state" not in tensors:
             raise ValueError(f"{file} holds no random stream; it was saved without generator=")
-        held = {
-            owner: {
-                k.removeprefix(f"{owner}."): v
-                for k, v in tensors.items()
-                if k.startswith(f"{owner}.")
-            }
-            for owner in self.tensors()
-        }
+        held = {}
         for owner, wanted in self.tensors().items():
+            own = {k: v for k, v in tensors.items() if k.startswith(f"{owner}.")}
+            held[owner] = {k.removeprefix(f"{owner}."): v for k, v in own.items()}
             same_shapes(file, owner, held[owner], wanted)
         self.net.load_state_dict(held["net"])
         moments: dict[int, dict] = {}
