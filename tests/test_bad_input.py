@@ -237,9 +237,10 @@ def spoilt_points(x):
 
 
 def spoilt_any(x):
-    """Points whose shape does not matter."""
-    wrong, dressed, extreme = spoilt_points(x)
-    return {k: v for k, v in wrong.items() if "ax" not in k and " no " not in f" {k}"}, dressed, {}
+    """Positive numbers whose shape does not matter."""
+    wrong, dressed, _ = spoilt_points(x)
+    wrong = {k: v for k, v in wrong.items() if "ax" not in k and " no " not in f" {k}"}
+    return wrong | {f"an entry {v}": with_entry(x, v) for v in (0.0, -1.0)}, dressed, {}
 
 
 def spoilt_scalar(value, wrong=NOT_POSITIVE):
@@ -417,7 +418,7 @@ def public() -> Iterator[tuple[str, str, object]]:
             continue
         module = importlib.import_module(f"sbm_lite.{found.name}")
         for name, thing in vars(module).items():
-            if name[0] == "_" or getattr(thing, "__module__", None) != module.__name__:
+            if not _public(name) or getattr(thing, "__module__", None) != module.__name__:
                 continue
             if inspect.isfunction(thing):
                 yield found.name, name, thing
@@ -426,11 +427,15 @@ def public() -> Iterator[tuple[str, str, object]]:
                 yield from methods(found.name, thing)
 
 
+def _public(name: str) -> bool:
+    return name[0] != "_" and "__mutmut" not in name  # which are the copies that `mutmut` plants
+
+
 def methods(module: str, cls: type) -> Iterator[tuple[str, str, object]]:
     """Its public methods, inherited ones of the package with them, bound to an example."""
     for name, member in inspect.getmembers(cls, callable):
         home = inspect.getmodule(inspect.unwrap(member)) if inspect.isroutine(member) else None
-        if name[0] != "_" and home and home.__name__.startswith("sbm_lite."):
+        if _public(name) and home and home.__name__.startswith("sbm_lite."):
             bound = (lambda cls=cls, name=name: getattr(INSTANCES[cls.__name__](), name))()
             yield module, f"{cls.__name__}.{name}", bound
 
@@ -648,7 +653,6 @@ NO_SEED = [1.5, "7", True, 2**64, 10**30]
 NO_COUNT = [0, -1, 1.5, float("nan"), "3", None, True, 2**70]
 NO_SCALE = [0, -1.0, float("nan"), float("inf"), "0.5", None, True, 1e30, 1e-30, 1j, [1.0, 2.0]]
 NO_DEVICE = ["abacus", "cuda:99", "meta", None, 7]
-OFFLINE = "mnist", "cifar10"  # these ask for their data first
 
 
 def refusals(f, valid: dict, argument: str, values, wind) -> dict:
@@ -672,8 +676,11 @@ OF_EXPERIMENTS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [name for name in EVERY if not name.endswith(OFFLINE)])
-def test_experiments_refuse(name, clock):
+@pytest.mark.parametrize("name", EVERY)
+def test_experiments_refuse(name, clock, monkeypatch):
+    """Before anything is fetched, too."""
+    for images in ("mnist", "cifar10"):
+        monkeypatch.setattr(data, images, lambda: pytest.fail("fetched"))
     f = EVERY[name]
     told = [argument for argument in inspect.signature(f).parameters if argument in OF_EXPERIMENTS]
     assert {"device", "seed"} <= set(told)

@@ -88,7 +88,7 @@ def test_the_formulas_balance():
 
 def test_the_steps_and_the_batch_are_those_of_the_experiments(monkeypatch):
     seen = {}
-    monkeypatch.setattr(images, "_on_half", lambda name, *a, **k: seen.setdefault(name, a[3]))
+    monkeypatch.setattr(images, "_on_half", lambda name, *a, **k: seen.setdefault(name, a[2]))
     for function in experiments.OVER_PROCESSES:
         function(device="cpu")
         name = function.__name__.partition("_")[2]

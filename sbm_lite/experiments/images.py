@@ -5,7 +5,6 @@ over the processes of `torchrun`.
 """
 
 import os
-from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -13,12 +12,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sbm_lite import data, diagnostics, distributed, noise, runtime, samplers
+from sbm_lite import data, diagnostics, distributed, noise, runtime, samplers, validation
 from sbm_lite.experiments import base, toys
 from sbm_lite.training import minibatches
 
 Points = Float[Tensor, "n d"]
-Pixels = Callable[[], Points]
 File = str | os.PathLike | None
 
 
@@ -67,21 +65,21 @@ def ncsn_digits(
 
     Reference: Song and Ermon (2019), NeurIPS, section 5.
     """
-    return ncsn_images("digits", data.digits, device, seed, n_steps, checkpoint)
+    return ncsn_images("digits", device, seed, n_steps, checkpoint)
 
 
 def ncsn_mnist(
     *, device: str = "auto", seed: int = 0, n_steps: int = 20_000, checkpoint: File = None
 ) -> Images:
     """As `ncsn_digits`, on MNIST (28 × 28): for a GPU."""
-    return ncsn_images("mnist", data.mnist, device, seed, n_steps, checkpoint)
+    return ncsn_images("mnist", device, seed, n_steps, checkpoint)
 
 
 def ncsn_cifar10(
     *, device: str = "auto", seed: int = 0, n_steps: int = 50_000, checkpoint: File = None
 ) -> Images:
     """As `ncsn_digits`, on CIFAR-10 (32 × 32, colour): for a GPU."""
-    return ncsn_images("cifar10", data.cifar10, device, seed, n_steps, checkpoint)
+    return ncsn_images("cifar10", device, seed, n_steps, checkpoint)
 
 
 def ddpm_digits(
@@ -91,29 +89,28 @@ def ddpm_digits(
 
     Reference: Ho, Jain and Abbeel (2020), NeurIPS, section 4.
     """
-    return ddpm_images("digits", data.digits, device, seed, n_steps, checkpoint)
+    return ddpm_images("digits", device, seed, n_steps, checkpoint)
 
 
 def ddpm_mnist(
     *, device: str = "auto", seed: int = 0, n_steps: int = 20_000, checkpoint: File = None
 ) -> Images:
     """As `ddpm_digits`, on MNIST (28 × 28): for a GPU."""
-    return ddpm_images("mnist", data.mnist, device, seed, n_steps, checkpoint)
+    return ddpm_images("mnist", device, seed, n_steps, checkpoint)
 
 
 def ddpm_cifar10(
     *, device: str = "auto", seed: int = 0, n_steps: int = 50_000, checkpoint: File = None
 ) -> Images:
     """As `ddpm_digits`, on CIFAR-10 (32 × 32, colour): for a GPU."""
-    return ddpm_images("cifar10", data.cifar10, device, seed, n_steps, checkpoint)
+    return ddpm_images("cifar10", device, seed, n_steps, checkpoint)
 
 
 def manifold_cifar10(
     *, device: str = "auto", seed: int = 0, n_steps: int = 50_000, checkpoint: File = None
 ):
     """Toy figure 1 on CIFAR-10, as published but for a U-Net in place of the ResNet: for a GPU."""
-    pixels = data.cifar10().to(runtime.device(device))
-    return toys.manifold_of(pixels, _told_nothing, seed, n_steps, checkpoint)
+    return toys.manifold_of(data.cifar10, _told_nothing, device, seed, n_steps, checkpoint)
 
 
 def halves(pixels: Float[Tensor, "n d"], seed: int = 0) -> tuple[Points, Points]:
@@ -124,12 +121,12 @@ def halves(pixels: Float[Tensor, "n d"], seed: int = 0) -> tuple[Points, Points]
 
 
 def ncsn_images(
-    images: str, pixels: Pixels, device: str, seed: int, n_steps: int, checkpoint: File = None
+    images: str, device: str, seed: int, n_steps: int, checkpoint: File = None
 ) -> Images:
-    """Train an NCSN on half of `pixels` and draw as many as there are held out, at most 1,000."""
+    """Train an NCSN on half of these images; draw as many as are held out, at most 1,000."""
     loss = partial(toys.ncsn_loss, 0.01, 10.0)
     return _on_half(
-        images, pixels, device, seed, n_steps, checkpoint, base.NoiseConditional, loss, ncsn_draw
+        images, device, seed, n_steps, checkpoint, base.NoiseConditional, loss, ncsn_draw
     )
 
 
@@ -143,18 +140,14 @@ def ncsn_draw(net: nn.Module, n: int, dim: int, rng: torch.Generator) -> Points:
 
 
 def ddpm_images(
-    images: str, pixels: Pixels, device: str, seed: int, n_steps: int, checkpoint: File = None
+    images: str, device: str, seed: int, n_steps: int, checkpoint: File = None
 ) -> Images:
-    """Train a DDPM on half of `pixels` and draw as many as there are held out, at most 1,000."""
+    """Train a DDPM on half of these images; draw as many as are held out, at most 1,000."""
     score = partial(base.DdpmScore, alpha_bars=base.ALPHA_BARS)
-    return _on_half(
-        images, pixels, device, seed, n_steps, checkpoint, score, toys.ddpm_loss, ddpm_draw
-    )
+    return _on_half(images, device, seed, n_steps, checkpoint, score, toys.ddpm_loss, ddpm_draw)
 
 
-def ddpm_draw(
-    net: nn.Module, n: int, dim: int, rng: torch.Generator, n_calls: int = 250
-) -> Points:
+def ddpm_draw(net: nn.Module, n: int, dim: int, rng: torch.Generator, n_calls: int = 250) -> Points:
     """n images by ancestral sampling with `n_calls` of the 1,000 steps."""
     start = torch.randn(n, dim, generator=rng, device=rng.device)
     times = torch.linspace(len(base.ALPHA_BARS), 1, n_calls).round().long()
@@ -162,12 +155,12 @@ def ddpm_draw(
 
 
 def _on_half(
-    images: str, pixels: Pixels, device: str, seed: int, n_steps: int, checkpoint: File,
-    score, loss, draw,
-) -> Images:  # fmt: skip
+    images: str, device: str, seed: int, n_steps: int, checkpoint: File, score, loss, draw
+) -> Images:
     """Train `score` of the U-Net by `loss(rng)` on half of the pixels; sample it by `draw`."""
     rng = runtime.generator(seed, runtime.device(device))
-    train, held_out = halves(distributed.after_first(pixels), seed)
+    validation.count(n_steps, "n_steps")  # before anything is fetched
+    train, held_out = halves(distributed.after_first(getattr(data, images)), seed)
     net = score(base.unet(images, rng)).to(rng.device)
     batches = minibatches(train.to(rng.device), 64, generator=rng)
     net, curve = base.train(

@@ -1,5 +1,6 @@
 """Experiments in the plane and on the digits' pixels: seconds on a CPU."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -62,16 +63,19 @@ def manifold(*, device: str = "auto", seed: int = 0, n_steps: int = 5_000) -> Ma
 
     Reference: Song and Ermon (2019), NeurIPS, figure 1, there with a ResNet on CIFAR-10.
     """
-    pixels = data.digits().to(runtime.device(device))
-    return manifold_of(pixels, base.ScoreMLP, seed, n_steps)
+    return manifold_of(data.digits, base.ScoreMLP, device, seed, n_steps)
 
 
-def manifold_of(pixels: Points, network, seed: int, n_steps: int, checkpoint=None) -> Manifold:
-    """The two loss curves of `network(d, generator=)` on `pixels`, with one seed for both.
+def manifold_of(
+    images: Callable[[], Points], network, device: str, seed: int, n_steps: int, checkpoint=None
+) -> Manifold:
+    """The two loss curves of `network(d, generator=)` on the pixels of `images()`, with one seed.
 
     The checkpoint of the second has the name of the first, with ".noised" at its end.
     """
-    curves = []
+    where = runtime.generator(seed, runtime.device(device)).device
+    validation.count(n_steps, "n_steps")  # before anything is fetched
+    pixels, curves = images().to(where), []
     for std in (0.0, 0.01):
         rng = runtime.generator(seed, pixels.device)
         net = network(pixels.shape[1], generator=rng)
