@@ -18,7 +18,10 @@ from benchmarks.measure import Table, Target, markdown, shown, shown_targets
 HERE = Path(__file__).parent
 KEPT = HERE.parent / "_build" / "bench"
 PAGE = HERE / "RESULTS.md"
-NAMES = ["samplers", "losses", "networks", "diffusion", "package", "pages", "explorables", "gpu"]
+NAMES = [
+    "samplers", "losses", "networks", "diffusion", "processes", "package", "pages", "explorables",
+    "gpu",
+]  # fmt: skip
 INTRODUCTION = """\
 # How fast
 

@@ -3,12 +3,13 @@
 import math
 import sys
 from functools import partial
+from typing import NamedTuple
 
 import pytest
 import torch
 
 from benchmarks import __main__ as pages
-from benchmarks import diffusion, gpu, measure, networks, plain, samplers
+from benchmarks import diffusion, gpu, measure, networks, plain, processes, samplers
 from benchmarks import losses as steps
 from sbm_lite import losses
 from sbm_lite.networks import EnergyScore, mlp
@@ -253,3 +254,16 @@ def test_without_a_card_the_gpu_says_so():
 def test_what_a_card_would_run_runs_on_the_processor():
     table = gpu.table("", "", gpu.parts("cpu", quick=True)[:2], "cpu", 1)
     assert [row[3] for row in table.rows] == ["normals", "matrix products"]
+
+
+def test_two_processes_are_two():
+    """Each counts the others, and its threads; what they say is what was asked for."""
+    assert processes.started("digits", 1, 2, 1) > 0
+    with pytest.raises(RuntimeError, match=r"1 processes of 1 threads found \['1', '2'\]"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(processes.subprocess, "run", lambda *a, **k: Ran("1 2 0.5"))
+            processes.started("digits", 1, 1, 1)
+
+
+class Ran(NamedTuple):
+    stdout: str
