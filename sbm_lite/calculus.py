@@ -4,7 +4,6 @@ Every function takes the field as a callable on the whole batch, (n, d) → (n,)
 each point depends on itself alone, and leaves the caller's tensor untouched.
 """
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -30,15 +29,7 @@ def score_of(log_prob: Scalar) -> Field:
     """
     validation.function(log_prob, "log_prob")
     total = lambda x: validation.per_point(log_prob(x), x, "log_prob(x)").sum()  # noqa: E731
-    return lambda x: _score_found(grad(total)(validation.rows(x)), x)
-
-
-def _score_found(s: Tensor, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-    """Return `s`, computed as the score at x, if it is finite, and thereby x was."""
-    if not math.isfinite(s.detach().norm().item()) and not bool(s.detach().isfinite().all()):
-        validation.finite(x, "x")
-        raise ValueError("x must lie where the score is finite, got points too far out for it")
-    return s
+    return lambda x: validation.finite_score(grad(total)(validation.rows(x)), x)
 
 
 def value_and_pull_back(

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sbm_lite import validation
-from sbm_lite.calculus import _score_found, score_of
+from sbm_lite.calculus import score_of
 from sbm_lite.runtime import stream
 
 Points = Float[Tensor, "n d"]
@@ -145,8 +145,10 @@ class GaussianMixture(Density):
         validation.rows(x, dim=self.dim)
         exact = self._reach * torch.finfo(x.dtype).eps < 1e-3
         if self._alike and self._fixed and exact:
-            return _score_found(_in_parts(self._score_of_alike, x, len(self.weights)), x)
-        return _score_found(_in_parts(self._score_by_components, x, self.means.numel()), x)
+            s = _in_parts(self._score_of_alike, x, len(self.weights))
+        else:
+            s = _in_parts(self._score_by_components, x, self.means.numel())
+        return validation.finite_score(s, x)
 
     def _score_by_components(self, x: Points) -> Points:
         """The score of any mixture, as its formula has it."""

@@ -45,6 +45,14 @@ def finite(x: Tensor, name: str) -> Tensor:
     return x
 
 
+def finite_score(s: Tensor, x: Tensor) -> Tensor:
+    """Return `s`, computed as the score at x, if it is finite, and thereby x was."""
+    if not math.isfinite(s.detach().norm().item()) and not bool(s.detach().isfinite().all()):
+        finite(x, "x")
+        raise ValueError("x must lie where the score is finite, got points too far out for it")
+    return s
+
+
 def same_shape(a: Tensor, b: Tensor, names: str) -> None:
     """Raise unless the two are tensors of one shape."""
     shapes = [tuple(t.shape) if isinstance(t, Tensor) else type(t).__name__ for t in (a, b)]

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sbm_lite import calculus
 from sbm_lite.calculus import (
     divergence,
     jacobian,
@@ -58,6 +59,16 @@ def test_quadratic_form_and_value():
     assert torch.equal(value, field(x))
 
 
+@pytest.mark.parametrize(("n", "at_once"), [(1, 1_024), (10, 102), (1_024, 1), (5_000, 1)])
+def test_backward_passes_come_in_batches_of_a_thousand_rows(n, at_once, monkeypatch):
+    """More at once leave the processor's cache; one large batch of them is slower."""
+    asked, batched = [], calculus.vmap
+    spy = lambda f, chunk_size: asked.append(chunk_size) or batched(f, chunk_size=chunk_size)  # noqa: E731
+    monkeypatch.setattr(calculus, "vmap", spy)
+    assert divergence(lambda x: 3 * x, torch.zeros(n, 2)).tolist() == [6.0] * n
+    assert asked == [at_once]
+
+
 def test_value_and_divergence():
     value, trace = value_and_divergence(field, points())
     assert torch.equal(value, field(points()))
@@ -72,9 +83,7 @@ def test_divergence_of_few_points(n):
 
 WAYS = {
     "value_and_divergence": value_and_divergence,
-    "value_and_quadratic_form": lambda f, x: value_and_quadratic_form(
-        f, x, points(len(x), seed=1)
-    ),
+    "value_and_quadratic_form": lambda f, x: value_and_quadratic_form(f, x, points(len(x), seed=1)),
 }
 each_way = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 
@@ -225,9 +234,7 @@ def test_a_score_made_by_autograd_can_be_the_field(way):
     x = points()
     energy = lambda x: x[:, 0] ** 4 + x[:, 1] ** 2  # noqa: E731
     paper = lambda x: -torch.stack([4 * x[:, 0] ** 3, 2 * x[:, 1], 0 * x[:, 2]], 1)  # noqa: E731
-    for ours, by_hand in zip(
-        way(score_of(lambda x: -energy(x)), x), way(paper, x), strict=True
-    ):
+    for ours, by_hand in zip(way(score_of(lambda x: -energy(x)), x), way(paper, x), strict=True):
         torch.testing.assert_close(ours, by_hand)
 
 

@@ -38,6 +38,7 @@ def test_labels_belong_to_the_digits():
 
 
 LOADERS = {"mnist": (data.mnist, 554), "cifar10": (data.cifar10, 40927)}
+TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
 
 
 def openml_copy(folder, number: int, pixels: torch.Tensor):
@@ -85,12 +86,18 @@ def test_pixels_from_openml_are_the_stored_ones_from_zero_to_one(tmp_path, name)
 
 @pytest.mark.parametrize("name", LOADERS)
 def test_no_network_is_one_clear_line(tmp_path, monkeypatch, name):
+    asked = []
+
     def refuse(*args, **kwargs):
+        asked.append(args)
         raise urllib.error.URLError("name resolution failed")
 
     monkeypatch.setattr("sklearn.datasets._openml.urlopen", refuse)
-    with pytest.raises(ConnectionError, match="could not be fetched from openml.org.*resolution"):
-        LOADERS[name][0](tmp_path)
+    words = f"^{TITLES[name]} could not be fetched from openml.org: .*resolution"
+    folder = tmp_path / "not yet" / "there"
+    with pytest.raises(ConnectionError, match=words):
+        LOADERS[name][0](folder)
+    assert folder.is_dir() and len(asked) <= 4  # a reader who is offline does not wait long
 
 
 def test_no_pandas_is_one_clear_line(tmp_path, monkeypatch):

@@ -456,3 +456,13 @@ def test_a_mixture_of_unlike_shapes_is_scored_in_parts_too(monkeypatch):
     whole = LOPSIDED._score_by_components(x)
     monkeypatch.setattr("sbm_lite.densities.NUMBERS_AT_ONCE", 4 * 7)
     torch.testing.assert_close(LOPSIDED.score(x), whole)
+
+
+@pytest.mark.parametrize("far", [0.0, 100.0, 1_000.0])
+def test_a_mixture_far_from_the_origin_is_as_exact_as_one_at_it(far):
+    """Moved by `far`, two components one apart pull as before, in single precision too."""
+    near = GaussianMixture.isotropic([0.3, 0.7], [[0.0, 0.0], [1.0, 0.0]], 0.25)
+    moved = GaussianMixture.isotropic([0.3, 0.7], [[far, 0.0], [1.0 + far, 0.0]], 0.25)
+    x = torch.linspace(-0.5, 1.5, 65)[:, None].expand(-1, 2)  # multiples of 1/32, exact out there
+    shift = torch.tensor([far, 0.0])
+    torch.testing.assert_close(moved.score(x + shift), near.score(x), rtol=1e-3, atol=1e-3)

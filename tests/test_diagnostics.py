@@ -100,6 +100,7 @@ def test_autocorrelation_by_its_definition():
     assert len(rho) == 200 and rho[0] == 1
     for lag in (1, 2, 50, 199):
         assert rho[lag].item() == pytest.approx(by_definition(path, lag), abs=1e-10)
+    torch.testing.assert_close(autocorrelation(1e-6 * path), rho, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("memory", [0.0, 0.5, 0.9])

@@ -47,6 +47,9 @@ def test_pretrained_refuses_another_name():
 def test_weights_come_back_as_they_were_saved(tmp_path):
     net = networks.ScoreMLP(2, generator=generator(1))
     base.save(net, tmp_path / "net.safetensors", "by hand")
+    with safe_open(tmp_path / "net.safetensors", framework="pt") as file:
+        version, _, _ = torch.__version__.partition("+")
+        assert file.metadata() == {"recipe": "by hand", "torch": version}
     again = base.load(networks.ScoreMLP(2, generator=generator(2)), tmp_path / "net.safetensors")
     x = torch.randn(5, 2, generator=generator(3))
     assert torch.equal(net(x), again(x))

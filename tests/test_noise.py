@@ -181,8 +181,9 @@ def test_noise_has_the_distribution_function_of_its_law(kernel, by_torch, reques
     names = {
         "Gaussian": scipy.stats.norm(0, 0.6).cdf,
         "Laplace": scipy.stats.laplace(0, 0.6).cdf,
-        "Mixture": lambda u: 0.3 * scipy.stats.norm(0, 0.4).cdf(u)
-        + 0.7 * scipy.stats.norm(0, 1.5).cdf(u),
+        "Mixture": lambda u: (
+            0.3 * scipy.stats.norm(0, 0.4).cdf(u) + 0.7 * scipy.stats.norm(0, 1.5).cdf(u)
+        ),
     }
     u = noise_of(kernel)[:, 0].numpy()
     assert scipy.stats.kstest(u, names[request.node.callspec.id]).pvalue > 1e-4
@@ -203,6 +204,12 @@ def test_a_noisy_point_is_its_clean_point_plus_noise(kernel):
     x, _ = pair()
     shift = kernel.sample(x + 7, generator=generator(4)) - kernel.sample(x, generator=generator(4))
     torch.testing.assert_close(shift, torch.full_like(x, 7.0))
+
+
+def test_gaussian_noise_is_sigma_times_the_stream():
+    x, _ = pair()
+    z = torch.randn(x.shape, generator=generator(4), dtype=x.dtype)
+    assert torch.equal(Gaussian(0.5).sample(x, generator=generator(4)), x + 0.5 * z)
 
 
 @each_kernel
@@ -398,6 +405,18 @@ def test_sigma_and_alpha_bar_are_one_number():
     torch.testing.assert_close(sigma_from_alpha_bar(bar), numbers([1, 2, 3]))
     torch.testing.assert_close(alpha_bar_from_sigma(numbers([1, 2, 3])), bar)
     torch.testing.assert_close(alpha_bar_from_sigma(sigma_from_alpha_bar(BARS)), BARS, **EXACT)
+
+
+@pytest.mark.parametrize("bad", [0.0, 1.0, -0.5, 1.5])
+def test_alpha_bar_is_between_zero_and_one(bad):
+    with pytest.raises(ValueError, match=r"^alpha_bar must be within \(0, 1\)$"):
+        sigma_from_alpha_bar(numbers([0.5, bad]))
+
+
+@pytest.mark.parametrize("bad", [0.0, -0.5])
+def test_sigma_is_positive_everywhere(bad):
+    with pytest.raises(ValueError, match="^sigma must be > 0 everywhere$"):
+        alpha_bar_from_sigma(numbers([0.5, bad]))
 
 
 def test_vp_score_of_the_exact_levels_is_the_exact_score_of_the_steps():

@@ -513,3 +513,19 @@ def test_reverse_chains_build_no_graph(walk):
 def test_a_reverse_chain_that_ends_in_nan_does_not_pass_silently(walk):
     with pytest.raises(FloatingPointError, match="the reverse chain diverged"):
         walk(lambda x, t: x * torch.nan, start(5), BARS)
+
+
+@pytest.mark.parametrize("chain", [ancestral, ddim])
+@pytest.mark.parametrize("size", [0.5, 1.0, 10.0])
+def test_a_reverse_chain_may_go_a_hundred_thousand_times_as_far_as_its_start_or_as_one(chain, size):
+    """One step without noise from ᾱ = ½: x_0 = (x + s/2) √2, here as many times x as we like."""
+    x, bar = torch.full((3, 2), size).double(), torch.tensor([0.5]).double()
+
+    def end(times):
+        score = lambda x, t: 2 * (times / 2**0.5 - 1) * x  # noqa: E731
+        return chain(score, x, bar)
+
+    far = 1e5 * max(1, 1 / size)
+    torch.testing.assert_close(end(0.99 * far), 0.99 * far * x, rtol=1e-9, atol=0)
+    with pytest.raises(FloatingPointError, match="diverged by t = 1, a step of beta = 0.5"):
+        end(1.01 * far)

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from sbm_lite import losses
+from sbm_lite import distributed, losses
 from sbm_lite.densities import GaussianMixture, two_modes
 from sbm_lite.networks import EpsilonScore, NoiseConditionalMLP, ScoreMLP
 from sbm_lite.noise import Laplace
@@ -456,6 +456,9 @@ def test_the_bar_is_shown_unless_asked_not_to(monkeypatch, capsys, file):
     curve = Run().go(file, n_steps=130)
     bar = capsys.readouterr().err
     assert "60/130" in bar and "130/130" in bar and f"loss={float(curve[-1]):.3g}" in bar
+    monkeypatch.setattr(distributed, "rank", lambda: 1)  # of several processes one shows it
+    Run().go(n_steps=60)
+    assert capsys.readouterr() == ("", "")
 
 
 # Refusals

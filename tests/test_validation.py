@@ -158,7 +158,21 @@ BAD = {
         ValueError,
         r"log_prob\(x\) must be finite",
     ),
+    "infinite slope for MALA": (
+        lambda: mala(0 * X, log_prob=lambda x: x.abs().sqrt().sum(1)),
+        ValueError,
+        "^the gradient of log_prob at x must be finite",
+    ),
     # densities
+    **{
+        f"{what} with {k} coordinates": (
+            lambda f=f, k=k: f(torch.zeros(3, k)),
+            ValueError,
+            f"^x must have 2 coordinates per point, got {k}$",
+        )
+        for what, f in (("log_prob", P.log_prob), ("score", P.score))
+        for k in (1, 3)
+    },
     "weights above 1": (
         lambda: mixture(weights=[0.5, 0.6]),
         ValueError,
@@ -554,6 +568,16 @@ BAD = {
     ),
     # schedules
     "no betas": (lambda: noise.linear_betas(0), ValueError, "n must be at least 1, got 0"),
+    "first beta 1": (
+        lambda: noise.linear_betas(5, 1.0, 0.5),
+        ValueError,
+        "first must be below 1, got 1.0",
+    ),
+    "last beta 1": (
+        lambda: noise.linear_betas(5, 0.5, 1.0),
+        ValueError,
+        "last must be below 1, got 1.0",
+    ),
     "half a beta": (lambda: noise.cosine_betas(0.5), TypeError, "n must be a whole number"),
     "a list of betas": (
         lambda: noise.alpha_bars([0.1, 0.2]),

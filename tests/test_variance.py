@@ -352,6 +352,9 @@ def test_optimal_coefficient_is_its_formula():
     assert isinstance(beta, float) and beta == pytest.approx(top / bottom, rel=1e-10)
     assert variance.optimal_coefficient(2 * h + 5, h + 1) == pytest.approx(2, rel=1e-10)
     assert variance.optimal_coefficient(-3 * h, h) == pytest.approx(-3, rel=1e-10)
+    small = 1e-3 * h
+    assert variance.optimal_coefficient(g, small) == pytest.approx(1e3 * beta, rel=1e-10)
+    assert variance.optimal_coefficient(g, -small) == pytest.approx(-1e3 * beta, rel=1e-10)
 
 
 def test_no_other_coefficient_leaves_less_variance():
