@@ -9,6 +9,7 @@ counted, nor are its first two steps. Two threads or two processes can be at mos
 
 import math
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -59,24 +60,17 @@ def started(images: str, n_steps: int, processes: int, threads: int) -> float:
     return float(took)
 
 
-def compared(images: str, n_steps: int, turns: int) -> measure.Times:
-    """Seconds of a step of each contender, in turns."""
-    times: measure.Times = {name: [] for name in CONTENDERS}
-    for _ in range(turns):
-        for name, many in CONTENDERS.items():
-            times[name].append(started(images, n_steps, *many))
-    return times
-
-
 def run(quick: bool = False) -> tuple[list[Table], list[Target]]:
-    rows = []
+    rows, others = [], [name for name in CONTENDERS if name != "one"]
     for images, n_steps in {"digits": 60, "mnist": 10}.items():
-        times = compared(images, 2 if quick else n_steps, 1 if quick else 5)
-        alone = measure.number(sorted(times["one"])[len(times["one"]) // 2])
-        faster = [measure.spread(measure.ratio(times, name, "one")) for name in CONTENDERS]
+        start = partial(started, images, 2 if quick else n_steps)
+        clocks = {name: partial(start, *many) for name, many in CONTENDERS.items()}
+        times = measure.in_turns(clocks, 1 if quick else 5)
+        alone = measure.number(statistics.median(times["one"]))
+        faster = [measure.beside(times, name, "one") for name in others]
         weights = sum(p.numel() for p in unet(images).parameters())
-        rows.append([images, f"{weights:,}", alone, *faster[1:]])
-    head = ["images", "weights", "s a step, one thread", *list(CONTENDERS)[1:]]
+        rows.append([images, f"{weights:,}", alone, *faster])
+    head = ["images", "weights", "s a step, one thread", *others]
     return [Table("How many times as fast as one process of one thread", "", head, rows)], []
 
 
