@@ -59,10 +59,13 @@ def pytest_runtest_makereport(item, call):
     return report
 
 
-def wait_for_function(page, expression, *, arg=None, timeout=10_000):
+PATIENCE = 30_000  # ms: a slow machine is no fault of a page
+
+
+def wait_for_function(page, expression, *, arg=None):
     """Ask until the answer is yes. Playwright has the page itself evaluate the text, again and
     again, which the policy of our pages forbids; this asks from outside."""
-    end = time.monotonic() + timeout / 1000
+    end = time.monotonic() + PATIENCE / 1000
     while not page.evaluate(expression, arg):
         if time.monotonic() > end:
             raise TimeoutError(f"Never true: {expression}")
@@ -77,7 +80,7 @@ class Visit:
 
     def __init__(self, page, base_url):
         self.page, self.base_url, self.complaints, self.answers = page, base_url, [], []
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(PATIENCE)
         page.on("console", self.heard)
         page.on("pageerror", lambda error: self.complaints.append(f"page error: {error}"))
         page.on("request", self.asked)

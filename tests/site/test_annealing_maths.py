@@ -177,7 +177,7 @@ def test_it_plays_all_particles_to_the_end_and_rests(alive):
     page = alive(Annealing(n_levels=2, n_steps=10))
     page.locator(".sbm-main").click()
     page.locator("text=of 20 steps").wait_for()
-    page.locator("button", has_text="Play").wait_for(timeout=20_000)
+    page.locator("button", has_text="Play").wait_for()
     assert page.locator(".sbm-explorable").get_attribute("data-steps") == "20"
     assert "level 2 of 2" in page.locator("main").inner_text()
 
@@ -198,4 +198,4 @@ def test_the_listener_is_told_once_all_is_at_rest(alive):
     page = alive(Annealing())
     page.locator("[name=n_levels]").press("ArrowRight")
     told = page.locator("[role=status]", has_text="level 11 of 11")
-    told.wait_for(state="attached", timeout=5000)
+    told.wait_for(state="attached")

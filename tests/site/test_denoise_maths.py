@@ -147,5 +147,5 @@ def test_the_listener_is_told_once_all_is_at_rest(alive):
     page = alive(Denoise(n_draws=50))
     page.locator("[name=sigma]").press("ArrowRight")
     page.locator("[role=status]", has_text="50 draws. mean target, along x").wait_for(
-        state="attached", timeout=5000
+        state="attached"
     )

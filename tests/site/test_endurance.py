@@ -125,12 +125,13 @@ def test_any_width_and_none(alive, cls):
             "s => { s.stepUp(); s.dispatchEvent(new Event('input')); }"
         )
         if width in ("200px", "3000px", "600px"):
-            assert figure.evaluate(PIXELS) and figure.evaluate(PAINTED), width
+            page.wait_for_function(PIXELS, arg=figure.element_handle())
+            page.wait_for_function(PAINTED, arg=figure.element_handle())
     figure.evaluate("f => { f.hidden = true; }")
     page.wait_for_timeout(120)
     figure.evaluate("f => { f.hidden = false; }")
-    page.wait_for_timeout(120)
-    assert figure.evaluate(PIXELS) and figure.evaluate(PAINTED)
+    page.wait_for_function(PIXELS, arg=figure.element_handle())
+    page.wait_for_function(PAINTED, arg=figure.element_handle())
     assert said == []
 
 

@@ -10,7 +10,6 @@ from sbm_lite.explorables import EVERY
 ROOT = Path(__file__).parents[2]
 MEASURED = "figure => [...figure.querySelectorAll('output[name=measured]')].map(o => o.textContent)"
 SHOWN = "img => img.complete && img.naturalWidth > 0 && img.getBoundingClientRect().height > 40"
-PATIENCE = 5_000  # ms
 STILL = {"reduced_motion": "reduce"}
 
 
@@ -31,13 +30,13 @@ def explorables(page):
     """The explorables of a page, each scrolled to, which is when it comes to life."""
     for figure in page.locator("[data-explorable]").all():
         figure.scroll_into_view_if_needed()
-        figure.locator("canvas").first.wait_for(timeout=PATIENCE)
+        figure.locator("output[name=measured]").first.wait_for()
         yield figure
 
 
 def nudge(slider):
     """One press of an arrow key, away from the end of the slider."""
-    slider.focus(timeout=PATIENCE)
+    slider.focus()
     at_the_end = slider.evaluate("input => input.valueAsNumber >= +input.max - +input.step")
     slider.press("ArrowLeft" if at_the_end else "ArrowRight")
 
@@ -67,7 +66,7 @@ def test_the_measured_number_answers(visit, live_page):
         assert before
         nudge(figure.locator("input[type=range]").first)
         changed = f"([figure, before]) => '' + ({MEASURED})(figure) != '' + before"
-        page.wait_for_function(changed, arg=[figure.element_handle(), before], timeout=PATIENCE)
+        page.wait_for_function(changed, arg=[figure.element_handle(), before])
 
 
 @each_live_page
@@ -148,7 +147,7 @@ def test_a_copied_link_leads_to_the_figure_as_it_is(visit, live_page, base_url):
         again = there.page.locator(f"#{name}")
         again.get_by_role("status").get_by_text("settings of the link").wait_for()
         assert again.evaluate(SETTINGS) == left
-        assert again.evaluate(IN_SIGHT)
+        there.page.wait_for_function(IN_SIGHT, arg=again.element_handle())
         assert not there.complaints, "\n".join(there.complaints)
     assert not opened.complaints, "\n".join(opened.complaints)
 
@@ -267,7 +266,7 @@ def test_nothing_is_spoken_before_the_reader_touches_the_figure(visit):
     status = figure.locator("p[role=status]")
     assert status.text_content() == ""
     figure.locator("[name=sigma]").press("ArrowRight")
-    page.wait_for_function("s => s.textContent", arg=status.element_handle(), timeout=PATIENCE)
+    page.wait_for_function("s => s.textContent", arg=status.element_handle())
 
 
 @each_live_page
@@ -305,7 +304,7 @@ def test_a_finger_on_the_picture_scrolls_the_page(visit):
     for kind, y in [("touchStart", 220), ("touchMove", 150), ("touchMove", 70), ("touchEnd", None)]:
         points = [] if y is None else [{"x": box["x"] + 40, "y": box["y"] + y}]
         touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
-    page.wait_for_function("before => scrollY > before + 100", arg=before, timeout=PATIENCE)
+    page.wait_for_function("before => scrollY > before + 100", arg=before)
 
 
 @pytest.mark.parametrize("cls", EVERY)

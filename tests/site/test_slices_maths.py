@@ -160,7 +160,7 @@ def test_sliders_keep_the_number_of_slices(alive, numbers):
 def test_playing_ends_after_a_thousand_slices_and_may_begin_again(alive):
     page = alive(Slices(dim=2))
     page.get_by_role("button", name="Play").click()
-    page.locator("[data-slices='1000']").wait_for(timeout=30_000)
+    page.locator("[data-slices='1000']").wait_for()
     page.get_by_role("button", name="Play").click()
     page.get_by_role("button", name="Pause").wait_for()
     assert int(page.locator(".sbm-explorable").get_attribute("data-slices")) < 1000
@@ -170,5 +170,5 @@ def test_the_listener_is_told_once_all_is_at_rest(alive):
     page = alive(Slices())
     page.locator("[name=dim]").press("ArrowRight")
     page.locator("[role=status]", has_text="After 100 slices: mean of v transpose Av").wait_for(
-        state="attached", timeout=5000
+        state="attached"
     )

@@ -480,5 +480,5 @@ def test_the_listener_is_told_once_all_is_at_rest(alive):
     page = alive(TargetNoise())
     page.locator("[name=estimator]").select_option("control variate")
     status = page.locator("[role=status]", has_text="batch for equal signal and noise: measured")
-    status.wait_for(state="attached", timeout=5000)
+    status.wait_for(state="attached")
     assert "known to plus or minus" in status.text_content()

@@ -348,4 +348,4 @@ def test_step_restart_and_play(alive, numbers):
 def test_the_listener_is_told_once_all_is_at_rest(alive, control, words):
     page = alive(ThreeNames(n_calls=50))
     page.locator(f"[name={control}]").press("ArrowRight")
-    page.locator("[role=status]", has_text=words).wait_for(state="attached", timeout=5000)
+    page.locator("[role=status]", has_text=words).wait_for(state="attached")

@@ -125,6 +125,9 @@ def test_focus_is_seen_and_never_under_the_header(opened, width):
 
 def test_tab_reaches_every_control_and_leaves_again(visit):
     page = visit(CHAPTER, reduced_motion="reduce").page
+    for figure in page.locator("[data-explorable]").all():  # alive once seen
+        figure.scroll_into_view_if_needed()
+        figure.locator("output[name=measured]").first.wait_for()
     page.evaluate("""() => { window.met = new Set();
       addEventListener("focusin", (event) => met.add(event.target)); }""")
     stops = page.evaluate(f"{STOPS}.length")
