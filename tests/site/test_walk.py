@@ -6,6 +6,7 @@ to what a reader finds at first. Widths and themes change without another load.
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from test_explorables import explorables
 
 from benchmarks.pages import KINDS, weigh
 
@@ -125,9 +126,7 @@ def test_focus_is_seen_and_never_under_the_header(opened, width):
 
 def test_tab_reaches_every_control_and_leaves_again(visit):
     page = visit(CHAPTER, reduced_motion="reduce").page
-    for figure in page.locator("[data-explorable]").all():  # alive once seen
-        figure.scroll_into_view_if_needed()
-        figure.locator("output[name=measured]").first.wait_for()
+    assert list(explorables(page))  # all of them alive
     page.evaluate("""() => { window.met = new Set();
       addEventListener("focusin", (event) => met.add(event.target)); }""")
     stops = page.evaluate(f"{STOPS}.length")
